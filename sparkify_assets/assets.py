@@ -1,0 +1,391 @@
+"""Turns tables into Dagster assets with their checks, and sources into the roots of the graph.
+
+Every table is one asset that is written, audited and published in one transaction; one function
+does so for staging tables and derived tables alike. What a table holds is said in `sql/`, how it
+is stored in `warehouse/`, what is proved about it in `audit.py`.
+"""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dagster as dg
+
+from sparkify_assets import simulator
+from sparkify_assets.audit import Audit, AuditResult, audits_of, run_audits
+from sparkify_assets.catalog import Catalog, Table
+from sparkify_assets.console import text_table
+from sparkify_assets.errors import SparkifyError
+from sparkify_assets.loading import Load, load_source
+from sparkify_assets.sources import Source
+from sparkify_assets.warehouse.base import Row, Session, Warehouse, quote
+
+OWNERS = ["team:data-platform"]
+PREVIEW_ROWS = 5
+SAMPLE_WRITERS = {
+    "song_files": simulator.write_song_files,
+    "event_files": simulator.write_event_files,
+}
+
+# Writes a table in a session; returns metadata about it, and its data version if it has its own.
+Write = Callable[[Session], tuple[dict[str, Any], str | None]]
+Results = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
+
+
+class AuditFailed(Exception):
+    """A blocking audit found violations: rolls the transaction back, and carries what was found."""
+
+    def __init__(self, results: list[AuditResult]) -> None:
+        super().__init__()
+        self.results = results
+
+
+class LoadConfig(dg.Config):
+    """How a staging table is loaded."""
+
+    full_reload: bool = False
+
+
+def source_asset(source: Source, sample_scale: float) -> dg.AssetsDefinition | dg.AssetSpec:
+    """The files of a source: made by this asset for the sample data, external otherwise."""
+    spec = dg.AssetSpec(
+        source.name,
+        group_name="source",
+        kinds={"json"},
+        owners=OWNERS,
+        description=f"JSON files of {source.root}."
+        if not source.is_sample
+        else (f"Sample data, made up: written to {source.root} by sparkify_assets.simulator."),
+        metadata={"dagster/uri": source.uri},
+    )
+    if not source.is_sample:
+        return spec
+
+    @dg.multi_asset(name=source.name, specs=[spec])
+    def write_sample(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+        plan = simulator.Plan.of_scale(sample_scale)
+        try:
+            written = SAMPLE_WRITERS[source.name](source.root, plan)
+        except OSError as error:
+            raise dg.Failure(f"{source.name}: {error}", allow_retries=False) from None
+        context.log.info(
+            f"{source.name}: {written.files:,} sample files in {source.root}, "
+            f"{written.changed:,} changed"
+        )
+        return dg.MaterializeResult(
+            asset_key=source.name,
+            metadata={"files": written.files, "changed": written.changed, "bytes": written.bytes},
+            data_version=dg.DataVersion(repr(plan)),
+        )
+
+    return write_sample
+
+
+def staging_asset(
+    table: Table,
+    catalog: Catalog,
+    sources: dict[str, Source],
+    *,
+    kind: str,
+    max_rejected_share: float,
+) -> dg.AssetsDefinition:
+    """A table that is loaded from a source."""
+    source = sources.get(table.source or "")
+    if source is None:
+        raise SparkifyError(
+            f"{table.path}: loaded from {table.source}, which is none of {', '.join(sources)}"
+        )
+
+    @dg.multi_asset(
+        name=table.name,
+        specs=[_spec(table, [source.name], kind)],
+        check_specs=_check_specs(table),
+        can_subset=True,
+        required_resource_keys={"warehouse"},
+    )
+    def load(context: dg.AssetExecutionContext, config: LoadConfig) -> Results:
+        def write(session: Session) -> tuple[dict[str, Any], str]:
+            done = load_source(
+                session,
+                catalog,
+                table,
+                source,
+                max_rejected_share=max_rejected_share,
+                full_reload=config.full_reload,
+                run_id=context.run_id,
+                log=context.log.info,
+            )
+            _log_load(context, table, done)
+            return _load_metadata(done), done.version
+
+        yield from _write_audited(context, table, catalog, write)
+
+    return load
+
+
+def derived_asset(table: Table, catalog: Catalog, *, kind: str) -> dg.AssetsDefinition:
+    """A table that is made from other tables by its own INSERT."""
+    upstream = [catalog.tables[name] for name in table.upstream]
+    made_by = {
+        name.name
+        for parent in upstream
+        for name in (catalog.staging if parent in catalog.ledgers else [parent])
+    }
+
+    @dg.multi_asset(
+        name=table.name,
+        specs=[_spec(table, sorted(made_by), kind)],
+        check_specs=_check_specs(table),
+        can_subset=True,
+        required_resource_keys={"warehouse"},
+        # the table that a run reports as its answer comes last of those that could be next
+        op_tags={"dagster/priority": "-1"} if table.shown_rows else None,
+    )
+    def publish(context: dg.AssetExecutionContext) -> Results:
+        def write(session: Session) -> tuple[dict[str, Any], None]:
+            for parent in upstream:
+                _require(
+                    session,
+                    parent,
+                    f"{table.name} is made from it",
+                    may_be_empty=parent.may_be_empty,
+                )
+            session.build(table)
+            return {}, None
+
+        yield from _write_audited(context, table, catalog, write)
+
+    return publish
+
+
+def _write_audited(
+    context: dg.AssetExecutionContext, table: Table, catalog: Catalog, write: Write
+) -> Results:
+    """Writes, audits and publishes a table; or, where only checks are selected, evaluates them.
+
+    The audit always runs whole; the results of the selected checks are yielded, after the commit,
+    together with the materialization (yielded earlier they would belong to the one before), or
+    after the rollback, before the failure.
+    """
+    warehouse: Warehouse = context.resources.warehouse
+    selected = {key.name for key in context.selected_asset_check_keys}
+    audits = audits_of(table)
+    started = time.monotonic()
+    try:
+        with warehouse.transaction() as session:
+            if not context.selected_asset_keys:
+                for name in {table.name, *table.upstream}:
+                    _require(session, catalog.tables[name], f"the checks of {table.name} read it")
+                chosen = [audit for audit in audits if audit.name in selected]
+                results = run_audits(session, chosen)
+            else:
+                metadata, version = write(session)
+                results = run_audits(session, audits)
+                if any(not r.passed and r.audit.blocking for r in results):
+                    raise AuditFailed(results)
+                session.publish(table)
+                preview = _preview(session, table)
+                rows = session.count(table.name)
+    except AuditFailed as failed:
+        yield from _check_results(table, failed.results, selected)
+        raise dg.Failure(_in_words(warehouse, table, failed.results), allow_retries=False) from None
+    except SparkifyError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    _log_warnings(context, table, results)
+    if not context.selected_asset_keys:
+        yield from _check_results(table, results, selected)
+        return
+    context.log.info(
+        f"{table.name}: {rows:,} rows, {_passed(results)}, {time.monotonic() - started:.2f} s"
+    )
+    if table.shown_rows:
+        context.log.info(f"{table.name}:\n\n{text_table(preview)}\n")
+    yield dg.MaterializeResult(
+        asset_key=table.name,
+        metadata={"dagster/row_count": rows, "preview": _table_value(preview), **metadata},
+        check_results=list(_check_results(table, results, selected)),
+        data_version=dg.DataVersion(version) if version else None,
+    )
+
+
+def _require(session: Session, table: Table, why: str, *, may_be_empty: bool = True) -> None:
+    """Makes sure that a table that is read is there.
+
+    Raises:
+        SparkifyError: says which asset to materialize first.
+    """
+    difference = session.shape(table)
+    if difference is None:
+        problem = "does not exist yet"
+    elif difference:
+        problem = f"is not as {table.path.name} declares it: {difference}"
+    elif not may_be_empty and not session.count(table.name):
+        problem = "is empty"
+    else:
+        return
+    raise SparkifyError(
+        f"{table.name} {problem}, and {why}. Materialize it first: dg launch --assets {table.name} "
+        "(everything: dg launch --job refresh)"
+    )
+
+
+def _spec(table: Table, deps: list[str], kind: str) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        table.name,
+        deps=deps,
+        description=table.description,
+        group_name=table.layer,
+        kinds={kind, "sql"} if table.insert else {kind, "json"},
+        owners=OWNERS,
+        code_version=table.version,
+        metadata={
+            "dagster/table_name": table.name,
+            "dagster/storage_kind": kind,
+            "dagster/column_schema": _column_schema(table),
+            "dagster/code_references": _code_reference(table),
+        },
+    )
+
+
+def _code_reference(table: Table) -> dg.CodeReferencesMetadataValue:
+    """The link from the UI to the table's file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # known, and no business of the user
+        return dg.CodeReferencesMetadataValue(
+            code_references=[
+                dg.LocalFileCodeReference(
+                    file_path=str(table.path),
+                    line_number=1,
+                    label=f"sql/{table.layer}/{table.path.name}",
+                )
+            ]
+        )
+
+
+def _column_schema(table: Table) -> dg.TableSchema:
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                column.name,
+                column.type,
+                column.description,
+                dg.TableColumnConstraints(
+                    nullable=column.nullable,
+                    unique=table.primary_key == (column.name,),
+                    other=[f"references {r.table} ({r.column})"]
+                    if (r := column.references)
+                    else [],
+                ),
+            )
+            for column in table.columns
+        ]
+    )
+
+
+def _check_specs(table: Table) -> list[dg.AssetCheckSpec]:
+    return [
+        dg.AssetCheckSpec(
+            audit.name,
+            asset=table.name,
+            description=audit.description,
+            blocking=audit.blocking,
+            metadata={"query": _sql_value(audit)},
+        )
+        for audit in audits_of(table)
+    ]
+
+
+def _check_results(
+    table: Table, results: list[AuditResult], selected: set[str]
+) -> Iterator[dg.AssetCheckResult]:
+    for result in results:
+        if result.audit.name in selected:
+            samples = {"samples": _table_value(result.samples)} if result.samples else {}
+            yield dg.AssetCheckResult(
+                asset_key=table.name,
+                check_name=result.audit.name,
+                passed=result.passed,
+                severity=dg.AssetCheckSeverity.ERROR
+                if result.audit.blocking
+                else dg.AssetCheckSeverity.WARN,
+                metadata={"violating_rows": result.violations, **samples},
+            )
+
+
+def _in_words(warehouse: Warehouse, table: Table, results: list[AuditResult]) -> str:
+    """What a failed audit means: what was found, and what is still published."""
+    found = " ".join(r.in_words() for r in results if not r.passed and r.audit.blocking)
+    with warehouse.transaction() as session:
+        kept = session.count(table.name) if session.shape(table) is not None else None
+    stays = (
+        f"There is still no table {table.name} in {warehouse.address}"
+        if kept is None
+        else f"The {kept:,} rows of {table.name} in {warehouse.address} stay as they were"
+    )
+    return f"{table.name} was not published. {found} {stays}, and nothing downstream was touched."
+
+
+def _passed(results: list[AuditResult]) -> str:
+    passed = sum(r.passed for r in results)
+    return f"{passed} of {len(results)} checks passed"
+
+
+def _log_warnings(
+    context: dg.AssetExecutionContext, table: Table, results: list[AuditResult]
+) -> None:
+    for result in results:
+        if not result.passed:
+            context.log.warning(f"{table.name}: {result.in_words()}")
+
+
+def _log_load(context: dg.AssetExecutionContext, table: Table, load: Load) -> None:
+    context.log.info(
+        f"{table.name}: {load.objects:,} files read ({load.new:,} new, {load.changed:,} changed; "
+        f"{load.unchanged:,} unchanged, {load.vanished:,} vanished), {load.records:,} records, "
+        f"{load.rejected:,} rejected"
+    )
+    if load.rejected:
+        context.log.warning(
+            f"{table.name}: {load.rejected:,} records were rejected, see rejected_records. "
+            f"For example: {'; '.join(load.rejected_samples)}"
+        )
+
+
+def _load_metadata(load: Load) -> dict[str, Any]:
+    rejected = {"rejected_samples": "\n".join(load.rejected_samples)} if load.rejected else {}
+    return {
+        "objects_read": load.objects,
+        "objects_new": load.new,
+        "objects_changed": load.changed,
+        "objects_unchanged": load.unchanged,
+        "objects_vanished": load.vanished,
+        "bytes_read": load.bytes,
+        "records_read": load.records,
+        "rows_loaded": load.loaded,
+        "rows_rejected": load.rejected,
+        "seconds": round(load.seconds, 3),
+        **rejected,
+    }
+
+
+def _preview(session: Session, table: Table) -> list[Row]:
+    order = f" ORDER BY {', '.join(map(quote, table.sort_key))}" if table.sort_key else ""
+    limit = table.shown_rows or PREVIEW_ROWS
+    return session.rows(f"SELECT * FROM {quote(table.name)}{order} LIMIT {limit}")
+
+
+def _table_value(rows: list[Row]) -> dg.TableMetadataValue:
+    """Rows as Dagster's table; what is no JSON value (a timestamp) as text."""
+    plain = (str, int, float, bool, type(None))
+    return dg.MetadataValue.table(
+        [
+            dg.TableRecord({k: v if isinstance(v, plain) else str(v) for k, v in row.items()})
+            for row in rows
+        ],
+        schema=dg.TableSchema([dg.TableColumn(name) for name in rows[0]] if rows else []),
+    )
+
+
+def _sql_value(audit: Audit) -> dg.MarkdownMetadataValue:
+    return dg.MetadataValue.md(f"```sql\n{audit.query}\n```")

@@ -1,0 +1,143 @@
+"""Turns what a table declares into audits: queries that return the violating rows.
+
+Redshift does not enforce keys and DuckDB is not told of them, so every declared constraint is
+proved here, before the table is published. What an audit's result means for Dagster is said in
+`assets.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sparkify_assets.catalog import Table
+from sparkify_assets.warehouse.base import Row, Session, quote
+
+SAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A named query that returns the rows that violate a rule."""
+
+    name: str
+    description: str
+    query: str
+    blocking: bool = True
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """How many rows violate an audit, and the first of them."""
+
+    audit: Audit
+    violations: int
+    samples: list[Row]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no row violates the rule."""
+        return not self.violations
+
+    def in_words(self) -> str:
+        """What was found, as one sentence with samples."""
+        samples = "; ".join(
+            ", ".join(f"{name} = {value}" for name, value in row.items()) for row in self.samples
+        )
+        rows = "1 row violates" if self.violations == 1 else f"{self.violations:,} rows violate"
+        return (
+            f"check {self.audit.name}: {rows} it ({self.audit.description}) For example: {samples}."
+        )
+
+
+def audits_of(table: Table) -> list[Audit]:
+    """Every audit that a table's file asks for."""
+    name = quote(table.name)
+    audits = []
+    if not table.may_be_empty:
+        query = f"SELECT COUNT(*) AS row_count FROM {name} HAVING COUNT(*) = 0"
+        audits.append(Audit("row_count", "The table has at least one row.", query))
+    if table.required:
+        audits.append(_null_keys(table))
+    if table.primary_key:
+        keys = ", ".join(map(quote, table.primary_key))
+        query = f"SELECT {keys}, COUNT(*) AS copies FROM {name} GROUP BY {keys} HAVING COUNT(*) > 1"
+        key = f"({', '.join(table.primary_key)})"
+        audits.append(Audit("unique_key", f"Every row has its own {key}.", query))
+    if table.references:
+        audits.append(_foreign_keys(table))
+    if table.source:
+        audits.append(_records_accounted(table))
+    audits += [Audit(c.name, c.description, c.sql, c.blocking) for c in table.checks]
+    return audits
+
+
+def run_audits(session: Session, audits: Sequence[Audit]) -> list[AuditResult]:
+    """Counts and samples what violates each audit, in the session's view of the tables."""
+    results = []
+    for audit in audits:
+        violating = f"FROM (\n{audit.query}\n) AS violating"
+        count = int(session.rows(f"SELECT COUNT(*) AS n {violating}")[0]["n"])
+        samples = session.rows(f"SELECT * {violating} LIMIT {SAMPLES}") if count else []
+        results.append(AuditResult(audit, count, samples))
+    return results
+
+
+def _null_keys(table: Table) -> Audit:
+    shown = dict.fromkeys([*table.primary_key, *table.required])
+    is_null = " OR ".join(f"{quote(column)} IS NULL" for column in table.required)
+    return Audit(
+        "null_keys",
+        f"Never null: {', '.join(table.required)}.",
+        f"SELECT {', '.join(map(quote, shown))} FROM {quote(table.name)} WHERE {is_null}",
+    )
+
+
+def _foreign_keys(table: Table) -> Audit:
+    orphans = []
+    for column, reference in table.references.items():
+        orphans.append(
+            f"SELECT CAST('{column}' AS VARCHAR(128)) AS column_name, "
+            f"CAST(child.{quote(column)} AS VARCHAR(1024)) AS orphan, COUNT(*) AS copies\n"
+            f"FROM {quote(table.name)} AS child LEFT JOIN {quote(reference.table)} AS parent "
+            f"ON child.{quote(column)} = parent.{quote(reference.column)}\n"
+            f"WHERE child.{quote(column)} IS NOT NULL "
+            f"AND parent.{quote(reference.column)} IS NULL\n"
+            f"GROUP BY child.{quote(column)}"
+        )
+    targets = (f"{c} in {r.table}" for c, r in table.references.items())
+    return Audit(
+        "foreign_keys",
+        f"Found, where not null: {', '.join(targets)}.",
+        "\nUNION ALL\n".join(orphans),
+    )
+
+
+def _records_accounted(table: Table) -> Audit:
+    """The balances of loading: what was read is kept, and the ledger agrees with the tables."""
+    history = f"FROM load_history WHERE table_name = '{table.name}'"
+    rejected = (
+        f"SELECT COUNT(*) FROM rejected_records WHERE object_id IN (SELECT object_id {history})"
+    )
+    balances = {
+        "records read = rows loaded + rejected": (
+            f"SELECT COALESCE(SUM(records), 0) {history}",
+            f"SELECT COALESCE(SUM(rows_loaded + rows_rejected), 0) {history}",
+        ),
+        f"rows loaded = rows of {table.name}": (
+            f"SELECT COALESCE(SUM(rows_loaded), 0) {history}",
+            f"SELECT COUNT(*) FROM {quote(table.name)}",
+        ),
+        "rows rejected = rows of rejected_records": (
+            f"SELECT COALESCE(SUM(rows_rejected), 0) {history}",
+            rejected,
+        ),
+    }
+    sides = "\nUNION ALL\n".join(
+        f"SELECT CAST('{name}' AS VARCHAR(256)) AS balance, "
+        f"({left}) AS expected, ({right}) AS found"
+        for name, (left, right) in balances.items()
+    )
+    return Audit(
+        "records_accounted",
+        "Every record read is a row of the table or of rejected_records.",
+        f"SELECT balance, expected, found FROM (\n{sides}\n) AS balances WHERE expected <> found",
+    )

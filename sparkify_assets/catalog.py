@@ -1,0 +1,349 @@
+"""Reads `sql/`: one file is one table's whole contract, and this module turns it into a `Table`.
+
+A table's name, layer, columns, keys, references, upstream tables, descriptions and checks all come
+from its file, parsed by sqlglot. What does not belong here: anything about an engine, about Dagster
+or about a particular table.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from sparkify_assets.errors import SparkifyError
+
+DIALECT = "redshift"
+CHECKS = "checks"
+DIRECTIVES = ("loaded from", "may be empty", "show rows", "severity")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The column of another table that a column refers to."""
+
+    table: str
+    column: str
+
+
+@dataclass(frozen=True)
+class Column:
+    """A declared column: `key` is the spelling in the file, `name` what SQL makes of it."""
+
+    name: str
+    key: str
+    type: str
+    nullable: bool
+    description: str
+    references: Reference | None
+
+
+@dataclass(frozen=True)
+class Check:
+    """A file of `sql/checks/`: its query returns the violating rows of a table."""
+
+    name: str
+    table: str
+    description: str
+    sql: str
+    blocking: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """One file of `sql/`, read.
+
+    `insert` is the statement that fills a derived table, `source` the name of the source that a
+    staging table is loaded from; a table with neither is a ledger that the loading itself writes.
+    `shown_rows` is how many of its first rows (by sort key) a run reports as its answer.
+    """
+
+    name: str
+    layer: str
+    path: Path
+    description: str
+    version: str
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...]
+    sort_key: tuple[str, ...]
+    create: str
+    insert: str | None
+    source: str | None
+    may_be_empty: bool
+    shown_rows: int | None
+    upstream: tuple[str, ...]
+    checks: tuple[Check, ...]
+
+    @property
+    def references(self) -> dict[str, Reference]:
+        """What each referring column refers to."""
+        return {c.name: c.references for c in self.columns if c.references}
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Columns that are never null: NOT NULL and the primary key."""
+        return tuple(c.name for c in self.columns if not c.nullable)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All tables by name, each after the tables it is made from or refers to."""
+
+    tables: dict[str, Table]
+
+    @property
+    def staging(self) -> list[Table]:
+        """Tables that are loaded from a source."""
+        return [t for t in self.tables.values() if t.source]
+
+    @property
+    def ledgers(self) -> list[Table]:
+        """Tables that the loading writes about itself."""
+        return [t for t in self.tables.values() if not t.source and not t.insert]
+
+    @property
+    def derived(self) -> list[Table]:
+        """Tables that are made from other tables."""
+        return [t for t in self.tables.values() if t.insert]
+
+    @classmethod
+    def load(cls, folder: Path) -> "Catalog":
+        """Reads every `.sql` file of a folder: tables in its layers, checks in `checks/`.
+
+        Raises:
+            SparkifyError: a file that cannot be read as a contract, with its path and line.
+        """
+        files = sorted(folder.glob("*/*.sql"))
+        if not files:
+            raise SparkifyError(f"{folder} holds no table: expected files such as star/users.sql")
+        checks: dict[str, list[Check]] = {}
+        check_reads: list[tuple[Path, set[str]]] = []
+        for path in (f for f in files if f.parent.name == CHECKS):
+            check, reads = _read_check(path)
+            checks.setdefault(check.table, []).append(check)
+            check_reads.append((path, reads | {check.table}))
+        tables: dict[str, Table] = {}
+        for path in (f for f in files if f.parent.name != CHECKS):
+            table = _read_table(path, tuple(checks.get(path.stem, ())))
+            if table.name in tables:
+                raise _wrong(path, f"{table.name} is declared in {tables[table.name].path} too")
+            tables[table.name] = table
+        needs = [
+            (t.path, {*t.upstream, *(r.table for r in t.references.values())})
+            for t in tables.values()
+        ]
+        for path, reads in [*needs, *check_reads]:
+            if unknown := sorted(reads - tables.keys()):
+                raise _wrong(
+                    path, f"unknown table {', '.join(unknown)}; known: {', '.join(sorted(tables))}"
+                )
+        for table in tables.values():
+            for column, reference in table.references.items():
+                if reference.column not in (c.name for c in tables[reference.table].columns):
+                    raise _wrong(
+                        table.path,
+                        f"{column} refers to {reference.table}.{reference.column}, "
+                        "which does not exist",
+                    )
+        try:
+            order = list(
+                TopologicalSorter({t.name: t.upstream for t in tables.values()}).static_order()
+            )
+        except CycleError as error:
+            raise SparkifyError(
+                f"{folder}: tables depend on each other in a circle: {' <- '.join(error.args[1])}"
+            ) from None
+        return cls({name: tables[name] for name in order})
+
+
+def _wrong(path: Path, what: str) -> SparkifyError:
+    return SparkifyError(f"{path}: {what}")
+
+
+@dataclass(frozen=True)
+class _Header:
+    description: str
+    directives: dict[str, str]
+
+    @classmethod
+    def of(cls, comments: list[str] | None) -> "_Header":
+        text, directives = [], {}
+        for line in (comment.strip() for comment in comments or []):
+            name, _, value = line.partition(":")
+            if name in DIRECTIVES:
+                directives[name] = value.strip()
+            else:
+                text.append(line)
+        return cls(" ".join(text), directives)
+
+
+def _statements(path: Path) -> Iterator[tuple[exp.Expression, str]]:
+    """Each statement of a file, parsed, with its text as written."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        tokens = sqlglot.tokenize(text, read=DIALECT)
+        parsed = [statement for statement in sqlglot.parse(text, read=DIALECT) if statement]
+    except SqlglotError as error:
+        raise _wrong(path, f"does not parse as Redshift SQL: {_plain(error)}") from None
+    ends = [t.start for t in tokens if t.token_type.name == "SEMICOLON"] + [len(text)]
+    starts = [0, *(end + 1 for end in ends)]
+    texts = [text[start:end].strip() for start, end in zip(starts, ends, strict=False)]
+    yield from zip(parsed, (t for t in texts if t), strict=False)
+
+
+def _plain(error: SqlglotError) -> str:
+    details = getattr(error, "errors", None)
+    if not details:
+        return str(error).splitlines()[0]
+    first = details[0]
+    where = f"line {first['line']}, column {first['col']}"
+    return f"{where}: {first['description']}, near {first['highlight']!r}"
+
+
+def _tables_read(query: exp.Query, path: Path) -> set[str]:
+    ctes = {cte.alias.lower() for cte in query.find_all(exp.CTE)}
+    tables = set()
+    for table in query.find_all(exp.Table):
+        if table.db:
+            raise _wrong(path, f"name tables without a schema: {table.sql(DIALECT)}")
+        tables.add(table.name.lower())
+    return tables - ctes
+
+
+def _read_check(path: Path) -> tuple[Check, set[str]]:
+    table, separator, name = path.stem.partition("__")
+    statements = list(_statements(path))
+    if not separator or not name:
+        raise _wrong(path, "name the file <table>__<check>.sql")
+    query, text = statements[0] if len(statements) == 1 else (None, "")
+    if not isinstance(query, exp.Query):
+        raise _wrong(path, "expected one SELECT that returns the violating rows")
+    header = _Header.of(query.comments)
+    severity = header.directives.get("severity", "error")
+    if severity not in ("warn", "error"):
+        raise _wrong(path, f"severity is {severity!r}: expected warn or error")
+    check = Check(name, table, header.description, text, blocking=severity == "error")
+    return check, _tables_read(query, path)
+
+
+def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
+    statements = list(_statements(path))
+    create, create_text = statements[0] if statements else (None, "")
+    if (
+        not isinstance(create, exp.Create)
+        or create.kind != "TABLE"
+        or not isinstance(create.this, exp.Schema)
+    ):
+        raise _wrong(path, "expected CREATE TABLE with its columns as the first statement")
+    name = create.this.this.name.lower()
+    if name != path.stem:
+        raise _wrong(path, f"declares the table {name}: the file and its table have the same name")
+    primary_key, columns = _read_columns(create.this, path)
+    header = _Header.of(create.comments)
+    insert_text, reads = None, set[str]()
+    if len(statements) > 2:
+        raise _wrong(path, "expected CREATE TABLE and at most one INSERT INTO")
+    if len(statements) == 2:
+        insert, insert_text = statements[1]
+        reads = _read_insert(insert, name, [c.name for c in columns], path)
+    sort_key = create.find(exp.SortKeyProperty)
+    shown_rows = header.directives.get("show rows")
+    if shown_rows is not None and not shown_rows.isdigit():
+        raise _wrong(path, f"show rows is {shown_rows!r}: expected a number")
+    refers_to = {c.references.table for c in columns if c.references and insert_text}
+    contents = [path.read_bytes(), *(check.sql.encode() for check in checks)]
+    return Table(
+        name=name,
+        layer=path.parent.name,
+        path=path,
+        description=header.description,
+        version=hashlib.sha256(b"\0".join(contents)).hexdigest()[:16],
+        columns=columns,
+        primary_key=primary_key,
+        sort_key=tuple(column.name.lower() for column in sort_key.this) if sort_key else (),
+        create=create_text,
+        insert=insert_text,
+        source=header.directives.get("loaded from"),
+        may_be_empty="may be empty" in header.directives,
+        shown_rows=int(shown_rows) if shown_rows else None,
+        upstream=tuple(sorted((reads | refers_to) - {name})),
+        checks=checks,
+    )
+
+
+def _read_insert(insert: exp.Expression, table: str, columns: list[str], path: Path) -> set[str]:
+    """The tables that the INSERT reads; an error unless it fills the declared columns in order."""
+    if not isinstance(insert, exp.Insert) or not isinstance(insert.expression, exp.Query):
+        raise _wrong(path, "expected INSERT INTO ... SELECT as the second statement")
+    target = insert.this
+    named = [c.name.lower() for c in target.expressions] if isinstance(target, exp.Schema) else None
+    selected = [c.lower() for c in insert.expression.named_selects]
+    if insert.find(exp.Table).name.lower() != table:  # type: ignore[union-attr]
+        raise _wrong(path, f"the INSERT fills another table than {table}")
+    for which, found in (("INSERT INTO names", named), ("SELECT gives", selected)):
+        if found != columns:
+            raise _wrong(
+                path,
+                f"{which} the columns ({', '.join(found or ['none'])}), but CREATE TABLE declares "
+                f"({', '.join(columns)}): name the same columns in the same order",
+            )
+    return _tables_read(insert.expression, path)
+
+
+def _read_columns(schema: exp.Schema, path: Path) -> tuple[tuple[str, ...], tuple[Column, ...]]:
+    definitions = [d for d in schema.expressions if isinstance(d, exp.ColumnDef)]
+    if not definitions:
+        raise _wrong(path, "declares no columns")
+    primary_key: list[str] = []
+    references: dict[str, Reference] = {}
+    required: set[str] = set()
+    for constraint in schema.expressions:
+        if isinstance(constraint, exp.PrimaryKey):
+            primary_key += [part.name.lower() for part in constraint.expressions]
+        elif isinstance(constraint, exp.ForeignKey):
+            own = [part.name.lower() for part in constraint.expressions]
+            references[own[0]] = _reference(constraint.args["reference"], len(own), path)
+    for definition in definitions:
+        name = definition.name.lower()
+        for constraint in definition.constraints:
+            kind = constraint.kind
+            if isinstance(kind, exp.PrimaryKeyColumnConstraint):
+                primary_key.append(name)
+            elif isinstance(kind, exp.NotNullColumnConstraint) and not kind.args.get("allow_null"):
+                required.add(name)
+            elif isinstance(kind, exp.Reference):
+                references[name] = _reference(kind, 1, path)
+    columns = []
+    for definition in definitions:
+        if definition.kind is None:
+            raise _wrong(path, f"column {definition.name} has no type")
+        name = definition.name.lower()
+        comments = [c.strip() for node in definition.walk() for c in node.comments or []]
+        columns.append(
+            Column(
+                name=name,
+                key=definition.name,
+                type=definition.kind.sql(DIALECT),
+                nullable=name not in required and name not in primary_key,
+                description=" ".join(comments),
+                references=references.get(name),
+            )
+        )
+    names = [c.name for c in columns]
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise _wrong(path, f"declares {', '.join(twice)} twice")
+    if unknown := sorted({*primary_key, *references} - set(names)):
+        raise _wrong(path, f"a key names {', '.join(unknown)}, which is no column")
+    return tuple(primary_key), tuple(columns)
+
+
+def _reference(reference: exp.Expression, width: int, path: Path) -> Reference:
+    target = reference.this
+    columns = target.expressions if isinstance(target, exp.Schema) else []
+    if len(columns) != 1 or width != 1:
+        raise _wrong(path, "a reference names one column of one table: REFERENCES songs (song_id)")
+    return Reference(target.this.name.lower(), columns[0].name.lower())

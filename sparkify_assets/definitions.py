@@ -1,0 +1,57 @@
+"""Wires it all: what Dagster loads. Nothing is decided here."""
+
+import sys
+from pathlib import Path
+
+import dagster as dg
+
+from sparkify_assets.assets import derived_asset, source_asset, staging_asset
+from sparkify_assets.automation import create_tables, refresh
+from sparkify_assets.catalog import Catalog
+from sparkify_assets.console import readable
+from sparkify_assets.errors import SparkifyError
+from sparkify_assets.settings import Settings
+from sparkify_assets.sources import sources_of
+from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
+
+PACKAGE = Path(__file__).parent
+# beside the package in a checkout, inside it in a wheel
+SQL = PACKAGE / "sql" if (PACKAGE / "sql").is_dir() else PACKAGE.parent / "sql"
+
+
+def build_defs(*, settings: Settings, sql: Path = SQL) -> dg.Definitions:
+    """Definitions for these settings and a folder of tables: used by the server and by tests."""
+    catalog = Catalog.load(sql)
+    sources = sources_of(settings)
+    warehouse = DuckDBWarehouse(path=str(settings.duckdb_path))
+    kind = warehouse.kind
+    return dg.Definitions(
+        assets=[
+            *(source_asset(source, settings.sample_scale) for source in sources.values()),
+            *(
+                staging_asset(
+                    table,
+                    catalog,
+                    sources,
+                    kind=kind,
+                    max_rejected_share=settings.max_rejected_share,
+                )
+                for table in catalog.staging
+            ),
+            *(derived_asset(table, catalog, kind=kind) for table in catalog.derived),
+        ],
+        jobs=[refresh, create_tables(catalog)],
+        resources={"warehouse": warehouse},
+        loggers={"readable": readable, "console": dg.colored_console_logger},
+        executor=dg.in_process_executor,  # one writer per DuckDB file, and no process start a step
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What `dagster dev` and `dg` load, for the settings of the environment."""
+    try:
+        return build_defs(settings=Settings.from_environment())
+    except SparkifyError:
+        sys.tracebacklimit = 0  # the user's to mend: the message says it all, a traceback hides it
+        raise

@@ -1,0 +1,293 @@
+"""Loads a source into its staging table: decides what is new and keeps the history of it.
+
+`load_history` says which objects, in which version, the staging table holds. A load lists the
+source, reads what is new or changed, and writes rows, rejected records and history in one
+transaction: whatever happens, the warehouse is at the state before it or after it.
+How a record becomes a row is the business of `reading.py`.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from duckdb import DuckDBPyConnection
+
+from sparkify_assets.catalog import Catalog, Table
+from sparkify_assets.errors import SparkifyError
+from sparkify_assets.reading import Reading, read_objects
+from sparkify_assets.sources import SAMPLE, InputObject, Source
+from sparkify_assets.warehouse.base import Session, quote
+
+BATCH_BYTES = 512 * 1024 * 1024
+BATCH_OBJECTS = 50_000
+PROGRESS_SECONDS = 5.0
+SAMPLES = 3
+
+
+@dataclass
+class Load:
+    """What one load found and did. `version` stands for all that the staging table now holds."""
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    vanished: int = 0
+    bytes: int = 0
+    records: int = 0
+    loaded: int = 0
+    rejected: int = 0
+    seconds: float = 0.0
+    version: str = ""
+    rejected_samples: list[str] = field(default_factory=list)
+
+    @property
+    def objects(self) -> int:
+        """Objects that were read."""
+        return self.new + self.changed
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A line of load_history."""
+
+    object_id: int
+    uri: str
+    version: str
+    source_root: str
+
+
+def load_source(
+    session: Session,
+    catalog: Catalog,
+    table: Table,
+    source: Source,
+    *,
+    max_rejected_share: float,
+    full_reload: bool,
+    run_id: str,
+    log: Callable[[str], None],
+) -> Load:
+    """Brings a staging table up to what its source holds now, in the session's transaction.
+
+    New objects are loaded, changed ones replace exactly their own rows, vanished ones keep theirs.
+
+    Args:
+        session: the open transaction; nothing is kept if it is rolled back.
+        catalog: where `load_history` and `rejected_records` are declared.
+        table: the staging table.
+        source: what it is loaded from.
+        max_rejected_share: share of this load's records, 0 to 1, that may be rejected.
+        full_reload: forget all that was loaded, and load what is listed now.
+        run_id: who loads.
+        log: takes a line of progress now and then.
+
+    Raises:
+        SparkifyError: the source cannot be read, is another one than before, or holds too many
+            records that cannot be read.
+    """
+    started = time.monotonic()
+    for ledger in catalog.ledgers:
+        _make_sure_of(session, ledger)
+    listed = {item.uri: item for item in source.objects()}
+    history = _history(session, table)
+    if full_reload or _must_rebuild(session, table, source, history, listed):
+        log(f"{table.name}: rebuilding it from all of {source.root}")
+        _forget(session, table, list(history.values()))
+        session.drop(table)
+        history = {}
+    if session.shape(table) is None:
+        session.create(table)
+    replaced = [
+        h for uri, h in history.items() if uri in listed and listed[uri].version != h.version
+    ]
+    new = [item for uri, item in listed.items() if uri not in history]
+    load = Load(
+        new=len(new),
+        changed=len(replaced),
+        unchanged=len(listed) - len(new) - len(replaced),
+        vanished=len(history.keys() - listed.keys()),
+    )
+    _forget(session, table, replaced)
+    to_read = new + [listed[h.uri] for h in replaced]
+    first_id = (
+        int(session.rows("SELECT COALESCE(MAX(object_id), 0) AS n FROM load_history")[0]["n"]) + 1
+    )
+    progress = _Progress(table.name, to_read, log)
+    with session.landing() as connection:
+        for batch in _batches(dict(enumerate(to_read, start=first_id))):
+            reading = read_objects(connection, table, batch)
+            _record(connection, catalog, table, source, batch, reading, run_id)
+            _count(load, batch, reading)
+            progress.report(load)
+    if load.rejected > max_rejected_share * load.records:
+        raise SparkifyError(
+            f"{table.name} was not loaded: {load.rejected:,} of {load.records:,} records of "
+            f"{source.name} cannot be read, more than the share of {max_rejected_share:g} that "
+            f"SPARKIFY_MAX_REJECTED_SHARE allows. For example: {'; '.join(load.rejected_samples)}. "
+            f"The table {table.name} stays as it was."
+        )
+    load.version = _version(_history(session, table))
+    load.seconds = time.monotonic() - started
+    return load
+
+
+def _make_sure_of(session: Session, ledger: Table) -> None:
+    difference = session.shape(ledger)
+    if difference is None:
+        session.create(ledger)
+    elif difference:
+        raise SparkifyError(
+            f"{ledger.name} was made by another version of Sparkify: {difference}. "
+            "Choose a new warehouse, or drop its tables and load everything again."
+        )
+
+
+def _must_rebuild(
+    session: Session,
+    table: Table,
+    source: Source,
+    history: dict[str, _Loaded],
+    listed: dict[str, InputObject],
+) -> bool:
+    """Whether everything must be read again; an error where that would lose rows."""
+    vanished = sorted(history.keys() - listed.keys())
+    for root in sorted({h.source_root for h in history.values()} - {source.uri}):
+        if not root.startswith(SAMPLE):
+            raise SparkifyError(
+                f"{table.name} was loaded from {root}; {source.variable or 'the sample data'} now "
+                f"means {source.uri}. Loading both would double what is in both. Set it back, or "
+                f"rebuild the table from the new place alone: {_full_reload(table)}"
+            )
+        return True
+    if source.is_sample:
+        return bool(vanished)
+    difference = session.shape(table)
+    if difference and vanished:
+        raise SparkifyError(
+            f"{table.name} has another shape than its file: {difference}. It must be loaded again, "
+            f"but {len(vanished):,} loaded objects are no longer there ({vanished[0]} ...): their "
+            f"rows would be lost. Put them back, or accept the loss: {_full_reload(table)}"
+        )
+    return bool(difference)
+
+
+def _full_reload(table: Table) -> str:
+    config = f'{{"ops": {{"{table.name}": {{"config": {{"full_reload": true}}}}}}}}'
+    return f"dg launch --assets {table.name} --config-json '{config}'"
+
+
+def _history(session: Session, table: Table) -> dict[str, _Loaded]:
+    rows = session.rows(
+        "SELECT object_id, uri, version, source_root FROM load_history WHERE table_name = ?",
+        [table.name],
+    )
+    return {row["uri"]: _Loaded(**row) for row in rows}
+
+
+def _forget(session: Session, table: Table, loaded: Sequence[_Loaded]) -> None:
+    """Deletes what was loaded from objects."""
+    if loaded:
+        ids = [h.object_id for h in loaded]
+        with session.landing() as connection:
+            for name in (table.name, "rejected_records", "load_history"):
+                connection.execute(
+                    f"DELETE FROM {quote(name)} WHERE object_id IN (SELECT unnest(?))",
+                    [ids],
+                )
+
+
+def _record(
+    connection: DuckDBPyConnection,
+    catalog: Catalog,
+    table: Table,
+    source: Source,
+    batch: dict[int, InputObject],
+    reading: Reading,
+    run_id: str,
+) -> None:
+    """Writes the rejected records and the history of a batch."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    rejected = [(r.object_id, batch[r.object_id].uri, *r[1:]) for r in reading.rejections]
+    history = [
+        (
+            object_id,
+            table.name,
+            source.uri,
+            item.uri,
+            item.version,
+            item.size,
+            reading.counts[object_id].records,
+            reading.counts[object_id].loaded,
+            reading.counts[object_id].rejected,
+            now,
+            run_id,
+        )
+        for object_id, item in batch.items()
+    ]
+    _append(connection, catalog.tables["rejected_records"], rejected)
+    _append(connection, catalog.tables["load_history"], history)
+
+
+def _append(connection: DuckDBPyConnection, table: Table, rows: Sequence[Sequence[object]]) -> None:
+    if rows:
+        values = ", ".join(f"unnest(CAST(? AS {column.type}[]))" for column in table.columns)
+        connection.execute(
+            f"INSERT INTO {quote(table.name)} SELECT {values}",
+            [list(column) for column in zip(*rows, strict=True)],
+        )
+
+
+def _count(load: Load, batch: dict[int, InputObject], reading: Reading) -> None:
+    load.bytes += sum(item.size for item in batch.values())
+    for count in reading.counts.values():
+        load.records += count.records
+        load.loaded += count.loaded
+        load.rejected += count.rejected
+    load.rejected_samples += [
+        f"{batch[r.object_id].path}, line {r.line}: {r.reason}" for r in reading.rejections
+    ]
+    del load.rejected_samples[SAMPLES:]
+
+
+def _batches(objects: dict[int, InputObject]) -> Iterator[dict[int, InputObject]]:
+    """Objects by id, in parts that bound the disk and memory that reading one takes."""
+    batch: dict[int, InputObject] = {}
+    size = 0
+    for object_id, item in objects.items():
+        if batch and (size + item.size > BATCH_BYTES or len(batch) == BATCH_OBJECTS):
+            yield batch
+            batch, size = {}, 0
+        batch[object_id] = item
+        size += item.size
+    if batch:
+        yield batch
+
+
+class _Progress:
+    """Says every few seconds how far a long load is."""
+
+    def __init__(
+        self, name: str, objects: Sequence[InputObject], log: Callable[[str], None]
+    ) -> None:
+        self._name = name
+        self._bytes = sum(item.size for item in objects)
+        self._log = log
+        self._started = self._last = time.monotonic()
+
+    def report(self, load: Load) -> None:
+        now = time.monotonic()
+        if now - self._last >= PROGRESS_SECONDS:
+            self._last = now
+            rate = load.bytes / (now - self._started)
+            self._log(
+                f"{self._name}: {load.bytes / 1e6:,.0f} of {self._bytes / 1e6:,.0f} MB, "
+                f"{load.records:,} records, {rate / 1e6:,.1f} MB/s, "
+                f"about {(self._bytes - load.bytes) / rate:,.0f} s left"
+            )
+
+
+def _version(history: dict[str, _Loaded]) -> str:
+    loaded = sorted((h.uri, h.version) for h in history.values())
+    return hashlib.sha256(repr(loaded).encode()).hexdigest()[:16]

@@ -1,0 +1,156 @@
+"""The embedded warehouse: one DuckDB file, one writing process at a time.
+
+A table is replaced in place inside its transaction: others see the old rows until the commit, and
+a rollback or a kill leaves them. Keys are not declared to DuckDB: they are audited instead, because
+its constraints would raise on INSERT and leave no count and no sample of what is wrong.
+"""
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import dagster as dg
+import duckdb
+
+from sparkify_assets.catalog import Table
+from sparkify_assets.errors import SparkifyError
+from sparkify_assets.warehouse.base import Row, Session, Warehouse, quote
+
+# What makes DuckDB compute as Redshift does.
+SETTINGS = {
+    "integer_division": True,
+    "default_null_order": "nulls_last_on_asc_first_on_desc",
+    "preserve_insertion_order": False,  # order has no meaning in a table; keeping it costs memory
+}
+
+
+class DuckDBSession(Session):
+    """A transaction on a DuckDB file."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, address: str) -> None:
+        self._connection = connection
+        self._address = address
+
+    def rows(self, query: str, parameters: Sequence[object] = ()) -> list[Row]:
+        cursor = self._connection.execute(query, list(parameters))
+        names = [column[0] for column in cursor.description or []]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def shape(self, table: Table) -> str | None:
+        found = {
+            row["column_name"]: row["data_type"]
+            for row in self.rows(
+                "SELECT column_name, data_type FROM information_schema.columns "
+                "WHERE table_schema = 'main' AND table_name = ? ORDER BY ordinal_position",
+                [table.name],
+            )
+        }
+        if not found:
+            return None
+        types = ", ".join(
+            f"typeof(CAST(NULL AS {c.type})) AS {quote(c.name)}" for c in table.columns
+        )
+        declared = self.rows(f"SELECT {types}")[0]
+        if list(found.items()) == list(declared.items()):
+            return ""
+        return f"it has ({_words(found)}), {table.path.name} declares ({_words(declared)})"
+
+    def create(self, table: Table) -> None:
+        columns = ", ".join(f"{quote(c.name)} {c.type}" for c in table.columns)
+        self._connection.execute(f"CREATE TABLE {quote(table.name)} ({columns})")
+
+    def drop(self, table: Table) -> None:
+        self._connection.execute(f"DROP TABLE IF EXISTS {quote(table.name)}")
+
+    @contextmanager
+    def landing(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        yield self._connection
+
+    def build(self, table: Table) -> None:
+        if self.shape(table) == "":
+            self._connection.execute(f"DELETE FROM {quote(table.name)}")
+        else:
+            self.drop(table)
+            self.create(table)
+        try:
+            self._connection.execute(table.insert or "")
+        except duckdb.Error as error:
+            raise SparkifyError(
+                f"{table.name} was not published: the INSERT of {table.path} failed on "
+                f"{self._address}: {error}"
+            ) from None
+
+    def publish(self, table: Table) -> None:
+        """Nothing to do: the candidate was built in place."""
+
+
+class DuckDBWarehouse(Warehouse):
+    """A DuckDB file; `lock_wait_seconds` bounds the wait for another process that holds it."""
+
+    kind: ClassVar[str] = "duckdb"
+    path: str
+    lock_wait_seconds: float = 60
+
+    @property
+    def address(self) -> str:
+        return self.path
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        connection = self._connect()
+        try:
+            for name, value in SETTINGS.items():
+                connection.execute(f"SET {name} = '{value}'")
+            connection.begin()
+            yield DuckDBSession(connection, self.path)
+            connection.commit()
+        finally:
+            connection.close()  # rolls back what was not committed
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        deadline = time.monotonic() + self.lock_wait_seconds
+        holder = ""
+        while True:
+            try:
+                return duckdb.connect(self.path)
+            except duckdb.Error as error:
+                problem = str(error)
+            if "Could not set lock" not in problem:
+                raise SparkifyError(self._why_not(problem))
+            found = _holder(problem)
+            if time.monotonic() >= deadline:
+                raise SparkifyError(
+                    f"{self.path} is held by {found}, and was for {self.lock_wait_seconds:g} s: "
+                    "while one process writes a DuckDB file, no other can open it. Close that "
+                    "program or let its run end, and run this again. Nothing was changed."
+                )
+            if found != holder:
+                dg.get_dagster_logger().info(f"{self.path} is held by {found}: waiting for it")
+                holder = found
+            time.sleep(0.2)
+
+    def _why_not(self, problem: str) -> str:
+        path = Path(self.path)
+        hint = "SPARKIFY_DUCKDB_PATH names the file."
+        if path.is_dir():
+            return f"{path} is a folder, not a DuckDB file. {hint}"
+        if not path.parent.is_dir():
+            return f"{path} cannot be made: the folder {path.parent} does not exist. {hint}"
+        if "not a valid DuckDB database" in problem:
+            return f"{path} is not a DuckDB file, and was left as it is. {hint} Choose another."
+        return f"{path} cannot be opened: {problem}. {hint}"
+
+
+def _words(columns: dict[str, str]) -> str:
+    return ", ".join(f"{name} {kind}" for name, kind in columns.items())
+
+
+def _holder(problem: str) -> str:
+    """Who holds the lock, from DuckDB's message."""
+    match = re.search(r"held in (?P<program>.+?) \(PID (?P<pid>\d+)\)", problem)
+    if not match:
+        return "another process"
+    return f"process {match['pid']} ({match['program']})"

@@ -1,0 +1,31 @@
+-- One row is one song of the catalogue. Where a song_id has several records, one of them, whole.
+CREATE TABLE songs (
+    song_id VARCHAR(64) NOT NULL PRIMARY KEY, -- song, natural key
+    title VARCHAR(1024), -- title
+    artist_id VARCHAR(64) NOT NULL REFERENCES artists (artist_id), -- artist of the song
+    year INTEGER, -- year of release; null when unknown
+    duration DOUBLE PRECISION -- seconds
+)
+DISTSTYLE ALL
+SORTKEY (song_id);
+
+INSERT INTO songs (song_id, title, artist_id, year, duration)
+SELECT
+    chosen.song_id,
+    TRIM(chosen.title) AS title,
+    chosen.artist_id,
+    NULLIF(chosen.year, 0) AS year,
+    chosen.duration
+FROM (
+    SELECT
+        s.song_id,
+        s.title,
+        s.artist_id,
+        s.year,
+        s.duration,
+        ROW_NUMBER() OVER (
+            PARTITION BY s.song_id ORDER BY s.artist_id, s.title, s.duration, s.year DESC
+        ) AS preference
+    FROM staging_songs AS s
+) AS chosen
+WHERE chosen.preference = 1;
