@@ -15,7 +15,7 @@ import dagster as dg
 from sparkify_assets import simulator
 from sparkify_assets.audit import Audit, AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog, Table
-from sparkify_assets.console import text_table
+from sparkify_assets.console import counted, text_table
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.loading import Load, load_source
 from sparkify_assets.sources import Source
@@ -197,7 +197,8 @@ def _write_audited(
         yield from _check_results(table, results, selected)
         return
     context.log.info(
-        f"{table.name}: {rows:,} rows, {_passed(results)}, {time.monotonic() - started:.2f} s"
+        f"{table.name}: {counted(rows, 'row')}, {_passed(results)}, "
+        f"{time.monotonic() - started:.2f} s"
     )
     if table.shown_rows:
         context.log.info(f"{table.name}:\n\n{text_table(preview)}\n")
@@ -321,9 +322,9 @@ def _in_words(warehouse: Warehouse, table: Table, results: list[AuditResult]) ->
     stays = (
         f"There is still no table {table.name} in {warehouse.address}"
         if kept is None
-        else f"The {kept:,} rows of {table.name} in {warehouse.address} stay as they were"
+        else f"{table.name} in {warehouse.address} stays as it was ({counted(kept, 'row')})"
     )
-    return f"{table.name} was not published. {found} {stays}, and nothing downstream was touched."
+    return f"{table.name} was not published. {found} {stays}; nothing downstream of it was touched."
 
 
 def _passed(results: list[AuditResult]) -> str:
@@ -341,13 +342,13 @@ def _log_warnings(
 
 def _log_load(context: dg.AssetExecutionContext, table: Table, load: Load) -> None:
     context.log.info(
-        f"{table.name}: {load.objects:,} files read ({load.new:,} new, {load.changed:,} changed; "
-        f"{load.unchanged:,} unchanged, {load.vanished:,} vanished), {load.records:,} records, "
+        f"{table.name}: {counted(load.objects, 'file')} read ({load.new:,} new, {load.changed:,} changed; "
+        f"{load.unchanged:,} unchanged, {load.vanished:,} vanished), {counted(load.records, 'record')}, "
         f"{load.rejected:,} rejected"
     )
     if load.rejected:
         context.log.warning(
-            f"{table.name}: {load.rejected:,} records were rejected, see rejected_records. "
+            f"{table.name}: {counted(load.rejected, 'record')} rejected, see rejected_records. "
             f"For example: {'; '.join(load.rejected_samples)}"
         )
 

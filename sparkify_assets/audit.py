@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sparkify_assets.catalog import Table
+from sparkify_assets.console import counted, printable
+from sparkify_assets.errors import SparkifyError
 from sparkify_assets.warehouse.base import Row, Session, quote
 
 SAMPLES = 3
@@ -40,12 +42,11 @@ class AuditResult:
     def in_words(self) -> str:
         """What was found, as one sentence with samples."""
         samples = "; ".join(
-            ", ".join(f"{name} = {value}" for name, value in row.items()) for row in self.samples
+            ", ".join(f"{name} = {printable(str(value))}" for name, value in row.items())
+            for row in self.samples
         )
-        rows = "1 row violates" if self.violations == 1 else f"{self.violations:,} rows violate"
-        return (
-            f"check {self.audit.name}: {rows} it ({self.audit.description}) For example: {samples}."
-        )
+        rows = counted(self.violations, "violating row")
+        return f"Check {self.audit.name}: {rows}. ({self.audit.description}) Such as: {samples}."
 
 
 def audits_of(table: Table) -> list[Audit]:
@@ -75,8 +76,11 @@ def run_audits(session: Session, audits: Sequence[Audit]) -> list[AuditResult]:
     results = []
     for audit in audits:
         violating = f"FROM (\n{audit.query}\n) AS violating"
-        count = int(session.rows(f"SELECT COUNT(*) AS n {violating}")[0]["n"])
-        samples = session.rows(f"SELECT * {violating} LIMIT {SAMPLES}") if count else []
+        try:
+            count = int(session.rows(f"SELECT COUNT(*) AS n {violating}")[0]["n"])
+            samples = session.rows(f"SELECT * {violating} LIMIT {SAMPLES}") if count else []
+        except SparkifyError as error:
+            raise SparkifyError(f"check {audit.name} does not run: {error}") from None
         results.append(AuditResult(audit, count, samples))
     return results
 

@@ -11,9 +11,23 @@ from tabulate import tabulate
 from sparkify_assets.warehouse.base import Row
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 row, 6,820 rows."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def printable(text: str) -> str:
+    """Text from data, without the characters that steer a terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def text_table(rows: list[Row]) -> str:
     """Rows as an aligned table."""
-    return tabulate(rows, headers="keys", tablefmt="simple", intfmt=",")
+    shown = [
+        {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
+        for row in rows
+    ]
+    return tabulate(shown, headers="keys", tablefmt="simple", intfmt=",", disable_numparse=True)
 
 
 @dg.logger({}, description="One readable line a message; a failure as a paragraph at the end.")

@@ -155,6 +155,9 @@ def test_sessions(sessions: dict[int, Records], plays: Records) -> None:
     for session in sessions.values():
         assert [event["itemInSession"] for event in session] == list(range(len(session)))
         assert len({event["userId"] for event in session} - {""}) <= 1
+        for event, following in pairwise(session):
+            seconds = (following["ts"] - event["ts"]) // 1000
+            assert seconds == int(event["length"]) if event["length"] else 0 < seconds <= 60
     days = [{event["ts"] // 86_400_000 for event in session} for session in sessions.values()]
     assert 2 <= sum(len(found) == 2 for found in days) < len(days) / 10
     assert 0 < len(plays) - len({play["ts"] for play in plays}) < len(plays) / 100
@@ -187,15 +190,16 @@ def test_users_and_levels(events: Records) -> None:
     for event in sorted(events, key=lambda e: (e["ts"], e["sessionId"], e["itemInSession"])):
         of_user[event["userId"]].append(event)
     of_user.pop("")
-    changes = set()
+    changes = defaultdict(list)
     for user, found in of_user.items():
         level = found[0]["level"]
         for event in found:
             assert event["level"] == level, user
             if event["page"].startswith("Submit"):
-                level = {"Submit Upgrade": "paid", "Submit Downgrade": "free"}[event["page"]]
-                changes.add((user, event["ts"] // 86_400_000, level))
-    assert any((user, day, "paid") in changes for user, day, to in changes if to == "free")
+                assert event["page"] == f"Submit {'Upgrade' if level == 'free' else 'Downgrade'}"
+                level = "paid" if level == "free" else "free"
+                changes[user, event["ts"] // 86_400_000].append(level)
+    assert ["free", "paid"] in [levels[:2] for levels in changes.values()]
     assert any(all(e["page"] != "NextSong" for e in found) for found in of_user.values())
 
 
@@ -207,7 +211,7 @@ def test_plays_follow_the_catalogue(songs: Records, plays: Records) -> None:
     assert all(song in known for song in played if song[:2] in names)
     ranking = played.most_common()
     assert sum(n for _, n in ranking[: len(ranking) // 100]) > 0.08 * len(plays)
-    assert not {song[:2] for song, _ in ranking[:5]} <= names
+    assert any(s[:2] not in names and not s[0].isascii() for s, _ in ranking[:5])
     for text in ("112", "4.6", "1979", " Leading Blank", "Våren", "夜の灯", "Ágnes", "\x18"):
         assert any(text in song[0] or text in song[1] for song in played), text
 

@@ -35,7 +35,10 @@ class DuckDBSession(Session):
         self._address = address
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[Row]:
-        cursor = self._connection.execute(query, list(parameters))
+        try:
+            cursor = self._connection.execute(query, list(parameters))
+        except duckdb.Error as error:
+            raise SparkifyError(f"{self._address}: {error}") from None
         names = [column[0] for column in cursor.description or []]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
