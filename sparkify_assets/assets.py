@@ -113,7 +113,7 @@ def staging_asset(
                 source,
                 max_rejected_share=max_rejected_share,
                 full_reload=config.full_reload,
-                run_id=context.run_id,
+                run_id=context.run.run_id,
                 log=context.log.info,
             )
             _log_load(context, table, done)
@@ -342,9 +342,9 @@ def _log_warnings(
 
 def _log_load(context: dg.AssetExecutionContext, table: Table, load: Load) -> None:
     context.log.info(
-        f"{table.name}: {counted(load.objects, 'file')} read ({load.new:,} new, {load.changed:,} changed; "
-        f"{load.unchanged:,} unchanged, {load.vanished:,} vanished), {counted(load.records, 'record')}, "
-        f"{load.rejected:,} rejected"
+        f"{table.name}: {counted(load.objects, 'file')} read ({load.new:,} new, "
+        f"{load.changed:,} changed; {load.unchanged:,} unchanged, {load.vanished:,} vanished), "
+        f"{counted(load.records, 'record')}, {load.rejected:,} rejected"
     )
     if load.rejected:
         context.log.warning(

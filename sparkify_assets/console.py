@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import dagster as dg
 from tabulate import tabulate
@@ -39,22 +39,23 @@ def readable(init_context: dg.InitLoggerContext) -> logging.Logger:
 
 
 class _ReadableHandler(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__(level=logging.INFO)
-        self._failures: list[str] = []
+    failures: ClassVar[dict[str, list[str]]] = {}  # by run: Dagster makes a logger for each step
 
     def emit(self, record: logging.LogRecord) -> None:
         meta: dict[str, Any] = getattr(record, "dagster_meta", {})
         event = meta.get("dagster_event")
+        message = meta.get("orig_message") or record.getMessage()
         if event is None:
-            self._write(record, meta.get("orig_message") or record.getMessage())
+            if not message.startswith("Dependencies for step"):  # the failure they follow says it
+                self._write(record, message)
         elif event.is_step_failure:
             error = event.step_failure_data.error_display_string
             failure = event.step_failure_data.user_failure_data
-            self._failures.append(failure.description if failure else error)
+            said = failure.description if failure and failure.description else error
+            self.failures.setdefault(meta["run_id"], []).append(said)
         elif event.is_run_failure:
-            for failure in self._failures or [event.message or ""]:
-                self._write(record, failure)
+            for said in dict.fromkeys(self.failures.pop(meta["run_id"], [message])):
+                self._write(record, said)
 
     def _write(self, record: logging.LogRecord, message: str) -> None:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))

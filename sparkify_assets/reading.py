@@ -10,11 +10,13 @@ same SQL, which turns JSON values into the declared types: there is one set of r
 What is new, what is replaced and what is written into the history is the business of `loading.py`.
 """
 
+import glob
 import io
 import json
-from bisect import bisect_right
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -30,10 +32,11 @@ OBJECT_ID = "object_id"  # column of a staging table that names the object, not 
 TINY_BYTES = 16 * 1024  # about where DuckDB's cost of opening a file and Python's of parsing meet
 MAX_RECORD_BYTES = 4 * 1024 * 1024  # Redshift's own limit for a JSON record and for a row
 MAX_RAW_BYTES = 65_000  # of a rejected record; fits VARCHAR(65535)
+TOO_LONG = f"longer than {MAX_RECORD_BYTES:,} bytes"
 BLOCK_BYTES = MAX_RECORD_BYTES // 2  # a longer line covers at least one whole block
 GZIP_MAGIC = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
-JSON_SPACE = " \t\r\n"
+BLANKS = " \t\r\n\v\f"  # what may stand around a record, for DuckDB and for bytes.strip()
 
 
 class Rejection(NamedTuple):
@@ -101,7 +104,7 @@ def _read_fast(
             'FROM (SELECT *, CAST(parse_filename("the file", true) AS INTEGER) AS "the object" '
             "FROM read_json(?, columns = ?, format = 'newline_delimited', ignore_errors = true, "
             f"filename = 'the file')) WHERE {_problem(table)} IS NULL",
-            [f"{folder}/*.json", keys],
+            [f"{glob.escape(str(folder))}/*.json", keys],
         )
     for item in objects.values():
         verify_unchanged(item)
@@ -139,39 +142,48 @@ def _read_carefully(
                         _reject(reading, object_id, line, None, reason, text)
                     else:
                         numbers = b'{"the record":%d,"the object":%d,' % (len(places), object_id)
-                        out.write(numbers + b'"the json":' + text.replace(b"\n", b" ") + b"}\n")
+                        one_line = b"\r".join(text.splitlines())
+                        out.write(numbers + b'"the json":' + one_line + b"}\n")
                         places.append((object_id, line))
             verify_unchanged(item)
-    keys = ", ".join(f"{quote(c.key)} VARCHAR" for c in _json_columns(table))
+    columns = _json_columns(table)
+    keys = ", ".join(f"{quote(c.key)} VARCHAR" for c in columns)
+    types = {"the record": "BIGINT", "the object": "INTEGER", "the json": f"STRUCT({keys})"}
     packed = (
-        'FROM (SELECT "the record", "the object", "the json".* FROM read_json(?, columns = '
-        f"{{'the record': 'BIGINT', 'the object': 'INTEGER', 'the json': 'STRUCT({keys})'}}, "
+        'FROM (SELECT "the record", "the object", "the json".* FROM read_json(?, columns = ?, '
         "format = 'newline_delimited', ignore_errors = true))"
     )
+    read = [glob.escape(str(pack)), types]
     connection.execute(
         f"INSERT INTO {quote(table.name)} {_select_rows(table)} {packed} "
         f"WHERE {_problem(table)} IS NULL",
-        [str(pack)],
+        read,
     )
     for object_id, rows in _count_rows(connection, table, objects).items():
         reading.counts[object_id].loaded = rows
     if sum(reading.counts[i].loaded for i in objects) < len(places):
-        judged = dict(
-            connection.execute(
-                f'SELECT "the record", {_problem(table)} {packed} WHERE "the record" IS NOT NULL',
-                [str(pack)],
-            ).fetchall()
+        values = ", ".join(quote(c.key) for c in columns)
+        judged = connection.execute(
+            'SELECT "the number", "the problem", "the value" '
+            f'FROM range({len(places)}) AS numbers("the number") LEFT JOIN (SELECT "the record", '
+            f'{_problem(table)} AS "the problem", [{values}]["the problem" + 1] AS "the value" '
+            f'{packed}) ON "the number" = "the record" '
+            'WHERE "the record" IS NULL OR "the problem" IS NOT NULL',
+            read,
         )
+        problems = {number: (problem, value) for number, problem, value in judged.fetchall()}
         with pack.open("rb") as stream:
-            for number, ((object_id, line), packed_line) in enumerate(
-                zip(places, stream, strict=True)
-            ):
-                problem = judged.get(number, -1)
-                if problem is not None:
-                    text = packed_line.partition(b'"the json":')[2][:-2]
-                    column = None if problem < 0 else _json_columns(table)[problem]
-                    reason = _misfit(column, text) if column else "not valid JSON"
-                    _reject(reading, object_id, line, column, reason, text)
+            for number, packed_line in enumerate(stream):
+                if number not in problems:
+                    continue
+                problem, value = problems[number]
+                text = packed_line.partition(b'"the json":')[2][:-2].replace(b"\r", b"\n")
+                column = columns[problem] if problem is not None and problem >= 0 else None
+                if column:
+                    reason = _misfit(column, value)
+                else:
+                    reason = _complaint(text.decode()) if problem is None else "has no known key"
+                _reject(reading, *places[number], column, reason, text)
 
 
 def _reject(
@@ -222,8 +234,8 @@ def _split(stream: io.FileIO, item: InputObject) -> Iterator[tuple[int, bytes, s
     for number, line in _lines(stream, item):
         text = "" if len(line) > MAX_RECORD_BYTES else _decoded(line)
         if text and not _is_whole(text):
-            between.append((number, text))
-            size += len(text)
+            between.append((number, text + "\n"))
+            size += len(text) + 1
             if size > 2 * MAX_RECORD_BYTES:
                 found, between = _split_between(between, more_follows=True)
                 size = sum(len(text) for _, text in between)
@@ -232,9 +244,9 @@ def _split(stream: io.FileIO, item: InputObject) -> Iterator[tuple[int, bytes, s
         yield from _split_between(between)[0]
         between, size = [], 0
         if text:
-            yield number, line, None
+            yield number, line.strip(), None
         elif len(line) > MAX_RECORD_BYTES:
-            yield number, line, f"longer than {MAX_RECORD_BYTES:,} bytes"
+            yield number, line, TOO_LONG
         else:
             yield number, line, "not UTF-8 text"
     yield from _split_between(between)[0]
@@ -248,56 +260,95 @@ def _split_between(
     Returns what it found, and the lines at the end that may go on in what follows.
     """
     found: list[tuple[int, bytes, str | None]] = []
-    text = "".join(text for _, text in lines)
-    starts = [0]
-    for _, line in lines:
-        starts.append(starts[-1] + len(line))
-    at = 0
+    text = "".join(line for _, line in lines)
+    starts = [0, *accumulate(len(line) for _, line in lines)]
+    ends = _object_ends(text)
+    at = row = 0
     while at < len(text):
-        if text[at] in JSON_SPACE:
+        if text[at] in BLANKS:
             at += 1
             continue
+        while starts[row + 1] <= at:
+            row += 1
         if more_follows and len(text) - at < MAX_RECORD_BYTES:
-            break
-        number = lines[bisect_right(starts, at) - 1][0]
-        end = text.find("\n", at) if "\n" in text[at:] else len(text)
-        reason: str | None = None
-        try:
-            value, value_end = json.JSONDecoder().raw_decode(text, at)
-        except json.JSONDecodeError as error:
-            row = bisect_right(starts, min(error.pos, len(text) - 1)) - 1
-            where = f"line {lines[row][0]}, column {error.pos - starts[row] + 1}"
-            reason = f"not valid JSON: {error.msg}: {where}"
-        except (ValueError, RecursionError) as error:
-            reason = f"not valid JSON: {error}"
-        else:
-            if isinstance(value, dict):
-                end = value_end
-            else:
-                reason = "not a JSON object"
-        record = text[at:end].encode()
-        if len(record) > MAX_RECORD_BYTES:
-            reason = f"longer than {MAX_RECORD_BYTES:,} bytes"
-        found.append((number, record, reason))
+            return found, [(lines[row][0], text[at : starts[row + 1]]), *lines[row + 1 :]]
+        end = ends.get(at) or starts[row + 1] - 1
+        record = text[at:end]
+        reason = None if at in ends else _complaint(record)
+        raw = record.encode()
+        found.append((lines[row][0], raw, TOO_LONG if len(raw) > MAX_RECORD_BYTES else reason))
         at = end
-    first = bisect_right(starts, at) - 1
-    rest = (
-        [(lines[first][0], text[at : starts[first + 1]]), *lines[first + 1 :]]
-        if at < len(text)
-        else []
-    )
-    return found, rest
+    return found, []
 
 
 def _is_whole(text: str) -> bool:
     """Whether a line is one JSON object and nothing else."""
-    if not text.lstrip(JSON_SPACE).startswith("{"):
+    text = text.strip(BLANKS)
+    if not (text.startswith("{") and text.endswith("}")):
         return False
     try:
         json.loads(text)
-    except (ValueError, RecursionError):
-        return False
+    except (ValueError, RecursionError):  # DuckDB reads more: no limit of depth, of digits
+        return _object_ends(text).get(0) == len(text)
     return True
+
+
+TOKEN = re.compile(  # of JSON as DuckDB reads it: with nan and infinity, without half surrogates
+    r"""(?P<string> "(?: [^"\\\x00-\x1f] | \\["\\/bfnrt] | \\u(?!(?i:d[89a-f]))[0-9a-fA-F]{4}
+                       | \\u(?i:d[89ab])[0-9a-fA-F]{2} \\u(?i:d[c-f])[0-9a-fA-F]{2} )*+" )
+      | (?P<scalar> true | false | null | -?(?i:nan | inf(?:inity)?)
+                  | -?(?:0|[1-9][0-9]*+) (?:\.[0-9]+)? (?:[eE][+-]?[0-9]+)? )
+      | [^ \t\r\n]""",
+    re.VERBOSE,
+)
+# What may follow in an object or an array, by what came last: its start or a comma, a key, a colon,
+# a value. As in DuckDB, a comma may stand before the end.
+NEXT: dict[str, dict[str, str]] = {
+    "": {"{": "{", "[": "["},
+    "{": {"string": "key", "}": ""},
+    "key": {":": ":"},
+    ":": {"string": "{value", "scalar": "{value", "{": "{", "[": "["},
+    "{value": {",": "{", "}": ""},
+    "[": {"string": "[value", "scalar": "[value", "{": "{", "[": "[", "]": ""},
+    "[value": {",": "[", "]": ""},
+}
+
+
+def _object_ends(text: str) -> dict[int, int]:
+    """Where each JSON object of a text ends, by where it starts; a damaged one has no end.
+
+    One pass, whatever the damage: it ends all that is open there, and what follows starts anew.
+    """
+    ends = {}
+    around: list[int] = []  # where the objects and arrays that are open start
+    last = ""
+    for token in TOKEN.finditer(text):
+        kind = token.lastgroup or token[0]
+        if kind not in NEXT[last]:
+            around.clear()
+            last = ""
+        last = NEXT[last].get(kind, "")
+        if kind in ("{", "["):
+            around.append(token.start())
+        elif kind in ("}", "]") and around:
+            start = around.pop()
+            if kind == "}":
+                ends[start] = token.end()
+            last = f"{text[around[-1]]}value" if around else ""
+    return ends
+
+
+def _complaint(text: str) -> str:
+    """Why a text is not one JSON object."""
+    if not text.startswith("{"):
+        return "not a JSON object"
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return f"not valid JSON: {error.msg}: character {error.pos + 1}"
+    except (ValueError, RecursionError):
+        pass
+    return "not valid JSON"
 
 
 def _decoded(line: bytes) -> str:
@@ -309,19 +360,21 @@ def _decoded(line: bytes) -> str:
 
 
 def _lines(stream: io.FileIO, item: InputObject) -> Iterator[tuple[int, bytes]]:
-    """The lines of an object that are not blank, each with its number; a too long one is cut."""
+    """The lines of an object that are not blank, each with its number; a too long one is cut.
+
+    A byte order mark may begin any of them: files that each have one may have been joined.
+    """
     reader = io.BufferedReader(stream, BLOCK_BYTES)
     number = 0
-    while line := reader.readline(MAX_RECORD_BYTES + 1):
-        if not number:
-            if line.startswith(GZIP_MAGIC):
-                raise _compressed(item)
-            line = line.removeprefix(BOM)
+    while line := reader.readline(MAX_RECORD_BYTES + 2):
+        if not number and line.startswith(GZIP_MAGIC):
+            raise _compressed(item)
         number += 1
         rest = line
         while len(rest) > MAX_RECORD_BYTES and not rest.endswith(b"\n"):
-            rest = reader.readline(MAX_RECORD_BYTES + 1)
-        if line.strip(JSON_SPACE.encode()):
+            rest = reader.readline(MAX_RECORD_BYTES + 2)
+        line = line.removeprefix(BOM).rstrip(b"\r\n")
+        if line.strip():
             yield number, line
 
 
@@ -334,8 +387,9 @@ def _compressed(item: InputObject) -> SparkifyError:
 
 # --- From JSON values to rows ----------------------------------------------------------------
 
-INTEGER = r"'-?[0-9]+(\.0+)?'"
+INTEGER = r"'-?([0-9]+|[0-8]?[0-9]{1,15}\.0+)'"  # larger ones with a point may have been rounded
 NUMBER = r"'-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?'"
+DAY = "'[0-9]{4}-[0-9]{2}-[0-9]{2}'"
 MILLISECONDS = "BETWEEN -62135596800000 AND 253402300799999"  # years 1 to 9999
 
 
@@ -376,7 +430,7 @@ def _conversion(column: Column) -> tuple[str, str]:
     text = quote(column.key)
     name, _, size = column.type.partition("(")
     if name == "VARCHAR":
-        limit = int(size.rstrip(")")) if size else 256  # Redshift's default
+        limit = {"": 256, "MAX)": 65_535}.get(size) or int(size[:-1])  # as in Redshift
         return text, f"strlen({text}) > {limit} OR contains({text}, chr(0))"
     cast = f"TRY_CAST({text} AS {column.type})"
     if name in ("SMALLINT", "INTEGER", "BIGINT"):
@@ -387,7 +441,9 @@ def _conversion(column: Column) -> tuple[str, str]:
         milliseconds = f"TRY_CAST({text} AS BIGINT)"
         cast = f"make_timestamp_ms(CASE WHEN {milliseconds} {MILLISECONDS} THEN {milliseconds} END)"
         fits = f"regexp_full_match({text}, {INTEGER}) AND {milliseconds} {MILLISECONDS}"
-    elif name in ("BOOLEAN", "DATE"):
+    elif name == "DATE":
+        fits = f"regexp_full_match({text}, {DAY}) AND {cast} IS NOT NULL"
+    elif name == "BOOLEAN":
         fits = f"{cast} IS NOT NULL"
     else:
         raise SparkifyError(
@@ -397,16 +453,15 @@ def _conversion(column: Column) -> tuple[str, str]:
     return cast, f"{text} <> '' AND NOT COALESCE({fits}, false)"
 
 
-def _misfit(column: Column, record: bytes) -> str:
-    """Why a record's value does not fit a column."""
-    value = json.loads(record).get(column.key)
-    if value is None or (value == "" and not column.type.startswith("VARCHAR")):
+def _misfit(column: Column, value: str | None) -> str:
+    """Why a value does not fit a column."""
+    is_text = column.type.startswith("VARCHAR")
+    if value is None or (value == "" and not is_text):
         return f"{column.key} is missing"
-    if not column.type.startswith("VARCHAR"):
-        shown = json.dumps(value, ensure_ascii=False)
+    if not is_text:
+        shown = json.dumps(value, ensure_ascii=False)[1:-1]
         kind = "epoch milliseconds" if column.type == "TIMESTAMP" else column.type
         return f"{column.key} is {shown[:100]}, not {kind}"
-    text = value if isinstance(value, str) else json.dumps(value)
-    if "\0" in text:
+    if "\0" in value:
         return f"{column.key} holds the character NUL"
-    return f"{column.key} is {len(text.encode()):,} bytes long, more than {column.type}"
+    return f"{column.key} is {len(value.encode()):,} bytes long, more than {column.type}"

@@ -60,9 +60,7 @@ class Settings(BaseSettings):
         for name in sorted(name for name in os.environ if name.startswith(PREFIX)):
             if name not in known:
                 guess = get_close_matches(name, known, n=1)
-                hint = (
-                    f"did you mean {guess[0]}?" if guess else f"known: {', '.join(sorted(known))}"
-                )
+                hint = f"maybe {guess[0]}" if guess else f"known are {', '.join(sorted(known))}"
                 problems.append(f"{name} is not a variable of Sparkify: {hint}")
         try:
             settings = cls()
@@ -75,7 +73,7 @@ class Settings(BaseSettings):
                 problems.append(message)
         if problems:
             raise SparkifyError(
-                "Wrong settings. " + ". ".join(problems) + ". See .env.example. "
-                "A file .env in this folder overrides the shell."
+                "Wrong settings: " + "; ".join(problems) + ". "
+                "See .env.example; a file .env in this folder overrides the shell."
             )
         return settings

@@ -1,0 +1,139 @@
+"""The platform as a test drives it: a warehouse and a copy of `sql/` in a folder of its own."""
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+
+from sparkify_assets.definitions import SQL, build_defs
+from sparkify_assets.settings import Settings
+
+
+class Platform:
+    """Definitions over a DuckDB file and a folder of tables that a test may change."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.folder = folder
+        self.sql = folder / "sql"
+        self.warehouse = folder / "warehouse.duckdb"
+        self.song_data = folder / "song_data"
+        self.log_data = folder / "log_data"
+        self.settings: dict[str, Any] = {
+            "duckdb_path": self.warehouse,
+            "song_data": str(self.song_data),
+            "log_data": str(self.log_data),
+            **settings,
+        }
+        self.instance = dg.DagsterInstance.ephemeral()
+        shutil.copytree(SQL, self.sql)
+
+    def defs(self) -> dg.Definitions:
+        return build_defs(settings=Settings(**self.settings), sql=self.sql)
+
+    def run(self, *assets: str, config: Any = None) -> dg.ExecuteInProcessResult:
+        """Materializes the named assets, or all of them."""
+        job = self.defs().resolve_implicit_global_asset_job_def()
+        selection = [dg.AssetKey(name) for name in assets] or None
+        return job.execute_in_process(
+            instance=self.instance,
+            asset_selection=selection,
+            run_config=config,
+            raise_on_error=False,
+        )
+
+    def run_check(self, asset: str, check: str) -> dg.ExecuteInProcessResult:
+        """Evaluates one check, and nothing else."""
+        key = dg.AssetCheckKey(dg.AssetKey(asset), check)
+        job = dg.define_asset_job("one_check", selection=dg.AssetSelection.checks(key))
+        defs = dg.Definitions.merge(self.defs(), dg.Definitions(jobs=[job]))
+        return defs.resolve_job_def("one_check").execute_in_process(
+            instance=self.instance, raise_on_error=False
+        )
+
+    def sql_tables(self) -> list[str]:
+        """Names of the tables that are assets."""
+        return [
+            path.stem
+            for layer in ("staging", "star", "marts")
+            for path in (self.sql / layer).iterdir()
+        ]
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What a reader of the warehouse sees."""
+        with duckdb.connect(str(self.warehouse), read_only=True) as connection:
+            return connection.execute(query).fetchall()
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        """Changes a file of `sql/`; the test fails if the text is not there."""
+        path = self.sql / file
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+    def write_songs(self, songs: Iterable[dict[str, Any]]) -> None:
+        self.song_data.mkdir(exist_ok=True)
+        for number, song in enumerate(songs):
+            record = {**SONG, **song}
+            (self.song_data / f"TR{number:05}.json").write_text(json.dumps(record))
+
+    def write_events(self, events: Iterable[dict[str, Any]], name: str = "events.json") -> None:
+        self.log_data.mkdir(exist_ok=True)
+        lines = [json.dumps({**EVENT, "itemInSession": i, **e}) for i, e in enumerate(events)]
+        (self.log_data / name).write_text("\n".join(lines))
+
+
+SONG = {
+    "num_songs": 1,
+    "artist_id": "AR1",
+    "artist_latitude": None,
+    "artist_longitude": None,
+    "artist_location": "",
+    "artist_name": "The Makers",
+    "song_id": "SO1",
+    "title": "Made",
+    "duration": 200.0,
+    "year": 0,
+}
+
+EVENT = {
+    "artist": "The Makers",
+    "auth": "Logged In",
+    "firstName": "Ada",
+    "gender": "F",
+    "itemInSession": 0,
+    "lastName": "Lane",
+    "length": 200.0,
+    "level": "free",
+    "location": "Portland, ME",
+    "method": "PUT",
+    "page": "NextSong",
+    "registration": 1540000000000.0,
+    "sessionId": 1,
+    "song": "Made",
+    "status": 200,
+    "ts": 1541105830796,
+    "userAgent": "Mozilla/5.0",
+    "userId": "7",
+}
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    """What the failed steps of a run say, as one text."""
+    said = []
+    for event in result.get_step_failure_events():
+        failure = event.step_failure_data.user_failure_data
+        assert failure is not None, event.step_failure_data.error_display_string
+        said.append(failure.description or "")
+    return "\n".join(said)
+
+
+def failed_checks(result: dg.ExecuteInProcessResult) -> set[tuple[str, str]]:
+    return {
+        (evaluation.asset_key.to_user_string(), evaluation.check_name)
+        for evaluation in result.get_asset_check_evaluations()
+        if not evaluation.passed
+    }

@@ -1,0 +1,286 @@
+"""The audited publish: a table that fails a blocking check stays as it was, like all after it."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+
+from sparkify_assets.errors import SparkifyError
+from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
+from sparkify_assets_tests.platform import Platform, failed_checks, failure_of
+
+LAST_PLAY = "WHERE play.page = 'NextSong';"
+MARTS = {"catalogue_coverage", "most_played_songs"}
+
+
+def materialized(result: dg.ExecuteInProcessResult) -> set[str]:
+    return {
+        event.asset_key.to_user_string()
+        for event in result.get_asset_materialization_events()
+        if event.asset_key
+    }
+
+
+def test_everything_is_materialized_and_every_check_passes(made: Platform) -> None:
+    result = made.run()
+    assert result.success
+    assert materialized(result) == set(made.sql_tables())
+    assert failed_checks(result) == set()
+    evaluations = {
+        (e.asset_key.to_user_string(), e.check_name) for e in result.get_asset_check_evaluations()
+    }
+    assert {check for table, check in evaluations if table == "songplays"} == {
+        "row_count",
+        "null_keys",
+        "unique_key",
+        "foreign_keys",
+        "every_play_once",
+        "known_user",
+    }
+    assert {check for table, check in evaluations if table == "staging_events"} == {
+        "row_count",
+        "null_keys",
+        "foreign_keys",
+        "records_accounted",
+    }
+
+
+# what is broken, in which file, and which check must see it with how many violating rows
+BREAKS = {
+    "a null key": (
+        "star/users.sql",
+        "latest.userid AS user_id",
+        "NULLIF(latest.userid, 8) AS user_id",
+        ("users", "null_keys", 1),
+    ),
+    "a duplicate key": (
+        "star/users.sql",
+        "WHERE latest.recency = 1",
+        "WHERE latest.recency <= 2",
+        ("users", "unique_key", 1),
+    ),
+    "no row": (
+        "star/users.sql",
+        "WHERE latest.recency = 1",
+        "WHERE latest.recency = 0",
+        ("users", "row_count", 1),
+    ),
+    "an orphan key": (
+        "star/songplays.sql",
+        "known.song_id,\n    known.artist_id,\n    play",
+        "'SO?' AS song_id,\n    known.artist_id,\n    play",
+        ("songplays", "foreign_keys", 1),
+    ),
+    "a lost play": (
+        "star/songplays.sql",
+        LAST_PLAY,
+        "WHERE play.page = 'NextSong' AND play.iteminsession <> 2;",
+        ("songplays", "every_play_once", 1),
+    ),
+    "an invented play": (
+        "star/songplays.sql",
+        LAST_PLAY,
+        "WHERE play.page IN ('NextSong', 'Home');",
+        ("songplays", "every_play_once", 1),
+    ),
+    "an uncounted play": (
+        "marts/most_played_songs.sql",
+        "FROM songplays AS p\n",
+        "FROM songplays AS p WHERE p.song_id IS NOT NULL\n",
+        ("most_played_songs", "every_play_counted", 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BREAKS)
+def test_a_broken_table_is_not_published(published: Platform, case: str) -> None:
+    file, old, new, (table, check, violations) = BREAKS[case]
+    before = sorted(published.rows(f"SELECT * FROM {table}"), key=str)
+    published.edit(file, old, new)
+    result = published.run()
+    assert not result.success
+    assert (table, check) in failed_checks(result)
+    found = {e.check_name: e for e in result.get_asset_check_evaluations() if not e.passed}[check]
+    assert found.metadata["violating_rows"].value == violations
+    samples = found.metadata["samples"].value
+    assert len(samples.records) == violations  # type: ignore[union-attr]
+    assert sorted(published.rows(f"SELECT * FROM {table}"), key=str) == before
+    said = failure_of(result)
+    assert f"{table} was not published" in said
+    assert f"Check {check}: {violations} violating row." in said
+    assert f"stays as it was ({len(before)} row" in said
+    assert table not in materialized(result)
+    downstream = {"users": {"songplays", *MARTS}, "songplays": MARTS}.get(table, set())
+    assert not materialized(result) & downstream
+
+
+def test_every_check_of_a_failed_table_is_recorded(made: Platform) -> None:
+    made.edit("star/users.sql", "latest.userid AS user_id", "NULLIF(latest.userid, 8) AS user_id")
+    result = made.run()
+    recorded = {
+        e.check_name
+        for e in result.get_asset_check_evaluations()
+        if e.asset_key.to_user_string() == "users"
+    }
+    assert recorded == {"row_count", "null_keys", "unique_key"}
+    assert "There is still no table users" in failure_of(result)
+    assert made.rows("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'users'") == [(0,)]
+
+
+def test_a_check_is_evaluated_alone(published: Platform) -> None:
+    result = published.run_check("songplays", "unique_key")
+    assert result.success
+    assert materialized(result) == set()
+    assert [e.check_name for e in result.get_asset_check_evaluations()] == ["unique_key"]
+
+
+def test_a_check_alone_sees_the_published_table(published: Platform) -> None:
+    with duckdb.connect(str(published.warehouse)) as connection:
+        connection.execute("INSERT INTO users SELECT * FROM users WHERE user_id = 7")
+    result = published.run_check("users", "unique_key")
+    assert failed_checks(result) == {("users", "unique_key")}
+
+
+def test_a_check_of_a_table_that_is_not_there_says_what_to_do(made: Platform) -> None:
+    result = made.run_check("users", "row_count")
+    assert "does not exist yet" in failure_of(result)
+    assert "dg launch --assets" in failure_of(result)
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["no table", "an empty table"])
+def test_a_table_without_its_staging_says_what_to_materialize_first(
+    made: Platform, empty: bool
+) -> None:
+    if empty:
+        assert made.defs().resolve_job_def("create_tables").execute_in_process().success
+    result = made.run("users")
+    assert not result.success
+    assert "Materialize it first: dg launch --assets staging_events" in failure_of(result)
+
+
+def test_one_table_alone_is_materialized(published: Platform) -> None:
+    result = published.run("users")
+    assert result.success
+    assert materialized(result) == {"users"}
+
+
+def test_create_tables_touches_no_data(made: Platform) -> None:
+    create = made.defs().resolve_job_def("create_tables")
+    assert create.execute_in_process().success
+    names = made.rows("SELECT table_name FROM duckdb_tables() ORDER BY 1")
+    expected = {*made.sql_tables(), "load_history", "rejected_records"}
+    assert {name for (name,) in names} == expected
+    assert made.run().success
+    before = made.rows("SELECT * FROM songplays ORDER BY songplay_id")
+    assert create.execute_in_process().success
+    assert made.rows("SELECT * FROM songplays ORDER BY songplay_id") == before
+
+
+def test_a_table_whose_file_gained_a_column_is_rebuilt(published: Platform) -> None:
+    published.edit(
+        "star/users.sql",
+        "level VARCHAR(16) --",
+        "level VARCHAR(16), -- x\n    initial VARCHAR(1) --",
+    )
+    published.edit("star/users.sql", "gender, level)", "gender, level, initial)")
+    published.edit(
+        "star/users.sql",
+        "AS level\n",
+        "AS level,\n    SUBSTRING(latest.firstname, 1, 1) AS initial\n",
+    )
+    result = published.run("users")
+    assert result.success, failure_of(result)
+    assert published.rows("SELECT user_id, initial FROM users ORDER BY 1") == [(7, "A"), (8, "B")]
+
+
+def test_too_many_rejected_records_publish_nothing(made: Platform) -> None:
+    made.write_events([{"ts": "yesterday"}], name="bad.json")
+    result = made.run()
+    said = failure_of(result)
+    assert "1 of 6 records of event_files cannot be read" in said
+    assert "bad.json, line 1: ts is" in said
+    assert "SPARKIFY_MAX_REJECTED_SHARE" in said
+    assert not materialized(result) & {"staging_events", "users", "time", "songplays"}
+    made.settings["max_rejected_share"] = 0.5
+    assert made.run().success
+    assert made.rows("SELECT line_number, column_name FROM rejected_records") == [(1, "ts")]
+    assert made.rows("SELECT count(*) FROM staging_events") == [(5,)]
+
+
+def test_lost_rows_of_staging_are_found_out(published: Platform) -> None:
+    with duckdb.connect(str(published.warehouse)) as connection:
+        connection.execute("DELETE FROM staging_events WHERE iteminsession = 2")
+    assert failed_checks(published.run_check("staging_events", "records_accounted")) == {
+        ("staging_events", "records_accounted")
+    }
+    result = published.run()
+    assert "records_accounted" in failure_of(result)
+    assert "songplays" not in materialized(result)
+
+
+def test_a_warning_does_not_stop_a_table(made: Platform) -> None:
+    made.edit(
+        "checks/songplays__every_play_once.sql", "-- Every Next", "-- severity: warn\n-- Every Next"
+    )
+    made.edit(*BREAKS["a lost play"][:3])
+    result = made.run()
+    assert ("songplays", "every_play_once") in failed_checks(result)
+    assert "songplays" in materialized(result)
+
+
+def test_a_warehouse_held_by_another_process_is_named(published: Platform) -> None:
+    code = (
+        f"import duckdb, time; c = duckdb.connect({str(published.warehouse)!r}); "
+        "print(1, flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout and holder.stdout.readline()
+        warehouse = DuckDBWarehouse(path=str(published.warehouse), lock_wait_seconds=0.5)
+        started = time.monotonic()
+        held = rf"is held by process {holder.pid} .*Nothing was changed"
+        with pytest.raises(SparkifyError, match=held), warehouse.transaction():
+            pass
+        assert time.monotonic() - started >= 0.5
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("missing/warehouse.duckdb", "the folder .*missing does not exist"),
+        ("folder", "is a folder, not a DuckDB file"),
+        ("text.txt", "is not a DuckDB file, and was left as it is"),
+    ],
+)
+def test_a_wrong_warehouse_path_is_explained(
+    made: Platform, tmp_path: Path, path: str, said: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text.txt").write_text("precious " * 1_000)
+    made.settings["duckdb_path"] = tmp_path / path
+    result = made.run("staging_songs")
+    assert re.search(said, failure_of(result))
+    assert "SPARKIFY_DUCKDB_PATH" in failure_of(result)
+    assert (tmp_path / "text.txt").read_text() == "precious " * 1_000
+
+
+def test_an_insert_that_the_engine_refuses_is_explained(made: Platform) -> None:
+    made.edit("star/users.sql", "TRIM(latest.gender)", "CAST(latest.gender AS INTEGER)")
+    result = made.run()
+    assert "users was not published: the INSERT of" in failure_of(result)
+    assert "users.sql" in failure_of(result)
+
+
+def test_a_check_that_does_not_run_is_named(made: Platform) -> None:
+    made.edit("checks/songplays__known_user.sql", "p.user_id IS NULL", "p.nobody IS NULL")
+    result = made.run()
+    assert "check known_user does not run" in failure_of(result)
+    assert "songplays" not in materialized(result)
