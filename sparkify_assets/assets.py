@@ -18,6 +18,7 @@ from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.console import counted, text_table
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.loading import Load, load_source
+from sparkify_assets.reading import verify_readable
 from sparkify_assets.sources import Source
 from sparkify_assets.warehouse.base import Row, Session, Warehouse, quote
 
@@ -96,6 +97,7 @@ def staging_asset(
         raise SparkifyError(
             f"{table.path}: loaded from {table.source}, which is none of {', '.join(sources)}"
         )
+    verify_readable(table)
 
     @dg.multi_asset(
         name=table.name,

@@ -186,13 +186,20 @@ def _statements(path: Path) -> Iterator[tuple[exp.Expression, str]]:
     text = path.read_text(encoding="utf-8")
     try:
         tokens = sqlglot.tokenize(text, read=DIALECT)
-        parsed = [statement for statement in sqlglot.parse(text, read=DIALECT) if statement]
+        parsed = sqlglot.parse(text, read=DIALECT)
     except SqlglotError as error:
         raise _wrong(path, f"does not parse as Redshift SQL: {_plain(error)}") from None
-    ends = [t.start for t in tokens if t.token_type.name == "SEMICOLON"] + [len(text)]
-    starts = [0, *(end + 1 for end in ends)]
-    texts = [text[start:end].strip() for start, end in zip(starts, ends, strict=False)]
-    yield from zip(parsed, (t for t in texts if t), strict=False)
+    start, has_content, texts = 0, False, []
+    for token in tokens:
+        if token.token_type.name == "SEMICOLON":
+            texts.append(text[start : token.start].strip())
+            start, has_content = token.end + 1, False
+        else:
+            has_content = True
+    if has_content:
+        texts.append(text[start:].strip())
+    statements = [s for s in parsed if s and not isinstance(s, exp.Semicolon)]
+    yield from zip(statements, texts, strict=True)
 
 
 def _plain(error: SqlglotError) -> str:

@@ -63,7 +63,10 @@ class DuckDBSession(Session):
 
     def create(self, table: Table) -> None:
         columns = ", ".join(f"{quote(c.name)} {c.type}" for c in table.columns)
-        self._connection.execute(f"CREATE TABLE {quote(table.name)} ({columns})")
+        try:
+            self._connection.execute(f"CREATE TABLE {quote(table.name)} ({columns})")
+        except duckdb.Error as error:
+            raise SparkifyError(f"{table.path}: the table cannot be created: {error}") from None
 
     def drop(self, table: Table) -> None:
         self._connection.execute(f"DROP TABLE IF EXISTS {quote(table.name)}")

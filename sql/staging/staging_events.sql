@@ -9,7 +9,7 @@ CREATE TABLE staging_events (
     lastName VARCHAR(1024), -- last name of the user; null when logged out
     length DOUBLE PRECISION, -- duration of the song played, seconds
     level VARCHAR(16), -- free or paid, when the event happened
-    location VARCHAR(1024), -- where the user is; null when logged out
+    location VARCHAR(2048), -- where the user is; null when logged out
     method VARCHAR(16), -- HTTP method: PUT or GET
     page VARCHAR(64) NOT NULL, -- page of the app; NextSong is a play
     registration DOUBLE PRECISION, -- when the user registered, epoch milliseconds

@@ -9,7 +9,7 @@ CREATE TABLE songplays (
     artist_id VARCHAR(64) REFERENCES artists (artist_id), -- artist; null when the catalogue does not know the song
     session_id BIGINT NOT NULL, -- session
     item_in_session INTEGER NOT NULL, -- number of the event in its session
-    location VARCHAR(1024), -- where the user was
+    location VARCHAR(2048), -- where the user was
     user_agent VARCHAR(2048), -- browser of the user
     song VARCHAR(1024), -- title as logged
     artist VARCHAR(1024) -- artist as logged
