@@ -92,13 +92,16 @@ def load_source(
         _make_sure_of(session, ledger)
     listed = {item.uri: item for item in source.objects()}
     history = _history(session, table)
+    first_id = (
+        int(session.rows("SELECT COALESCE(MAX(object_id), 0) AS n FROM load_history")[0]["n"]) + 1
+    )
     if full_reload or _must_rebuild(session, table, source, history, listed):
-        log(f"{table.name}: rebuilding it from all of {source.root}")
-        _forget(session, table, list(history.values()))
+        if history:
+            log(f"{table.name}: rebuilding it from all of {source.root}")
         session.drop(table)
-        history = {}
-    if session.shape(table) is None:
         session.create(table)
+        _forget(session, table, list(history.values()))
+        history = {}
     replaced = [
         h for uri, h in history.items() if uri in listed and listed[uri].version != h.version
     ]
@@ -111,9 +114,6 @@ def load_source(
     )
     _forget(session, table, replaced)
     to_read = new + [listed[h.uri] for h in replaced]
-    first_id = (
-        int(session.rows("SELECT COALESCE(MAX(object_id), 0) AS n FROM load_history")[0]["n"]) + 1
-    )
     progress = _Progress(table.name, to_read, log)
     with session.landing() as connection:
         for batch in _batches(dict(enumerate(to_read, start=first_id))):
@@ -161,9 +161,11 @@ def _must_rebuild(
                 f"rebuild the table from the new place alone: {_full_reload(table)}"
             )
         return True
-    if source.is_sample:
-        return bool(vanished)
+    if not history or (vanished and source.is_sample):
+        return True
     difference = session.shape(table)
+    if difference is None:
+        difference = "it does not exist"
     if difference and vanished:
         raise SparkifyError(
             f"{table.name} has another shape than its file: {difference}. It must be loaded again, "
@@ -280,7 +282,7 @@ class _Progress:
         now = time.monotonic()
         if now - self._last >= PROGRESS_SECONDS:
             self._last = now
-            rate = load.bytes / (now - self._started)
+            rate = max(load.bytes, 1) / (now - self._started)
             self._log(
                 f"{self._name}: {load.bytes / 1e6:,.0f} of {self._bytes / 1e6:,.0f} MB, "
                 f"{load.records:,} records, {rate / 1e6:,.1f} MB/s, "

@@ -59,7 +59,7 @@ class Settings(BaseSettings):
         problems = []
         for name in sorted(name for name in os.environ if name.startswith(PREFIX)):
             if name not in known:
-                guess = get_close_matches(name, known, n=1)
+                guess = get_close_matches(name, known, n=1, cutoff=0.8)
                 hint = f"maybe {guess[0]}" if guess else f"known are {', '.join(sorted(known))}"
                 problems.append(f"{name} is not a variable of Sparkify: {hint}")
         try:

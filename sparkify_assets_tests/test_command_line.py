@@ -1,0 +1,110 @@
+"""The commands of the README, run as a user runs them, in a folder of their own."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from sparkify_assets.definitions import PACKAGE, SQL
+
+ROOT = PACKAGE.parent
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder with the project's settings, and none of its data."""
+    for name in ("pyproject.toml", "workspace.yaml", "dagster.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    for folder in (PACKAGE, SQL):
+        (tmp_path / folder.name).symlink_to(folder)
+    return tmp_path
+
+
+def run(home: Path, command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command of this Python's environment; stderr is part of what is printed."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return subprocess.run(
+        command.split(),
+        cwd=home,
+        env=environment | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def test_refresh_reads_well_and_ends_with_the_answer(home: Path) -> None:
+    done = run(home, "dg launch --job refresh")
+    assert done.returncode == 0, done.stdout
+    lines = done.stdout.splitlines()
+    said = [line for line in lines if re.match(r"\d\d:\d\d:\d\d INFO    \w+: ", line)]
+    assert 11 <= len(said) <= 22  # one or two for each of eleven assets
+    assert re.search(r"songplays: [\d,]+ rows, 6 of 6 checks passed, [\d.]+ s", done.stdout)
+    assert not re.search("DEBUG|Traceback|Warning", done.stdout)
+    head = next(i for i, line in enumerate(lines) if line.startswith("rank "))
+    assert re.match(r"rank +song +artist +plays +listeners", lines[head])
+    assert len([line for line in lines[head + 2 :] if line.strip()]) == 10  # nothing after it
+    assert (home / ".dagster").is_dir()
+
+    again = run(home, "dg launch --assets users")
+    assert again.returncode == 0, again.stdout
+    assert re.search(r"users: \d+ rows, 3 of 3 checks passed", again.stdout)
+    star = run(home, "dg launch --assets group:star")
+    assert star.returncode == 0, star.stdout
+    assert star.stdout.count("checks passed") == 5
+
+
+def test_a_failed_refresh_ends_with_a_paragraph(home: Path) -> None:
+    for folder, text in {"song_data": '{"song_id": 1}', "log_data": "garbage\n"}.items():
+        (home / folder).mkdir()
+        (home / folder / "file.json").write_text(text)
+    done = run(
+        home,
+        "dg launch --job refresh",
+        SPARKIFY_SONG_DATA="song_data",
+        SPARKIFY_LOG_DATA="log_data",
+    )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout
+    assert (
+        "staging_events was not loaded: 1 of 1 records of event_files cannot be read" in done.stdout
+    )
+    assert "file.json, line 1: not " in done.stdout
+    assert "The table staging_events stays as it was." in done.stdout
+
+
+def test_one_asset_without_its_staging_says_what_to_do(home: Path) -> None:
+    done = run(home, "dagster asset materialize --select users -m sparkify_assets.definitions")
+    assert done.returncode != 0
+    assert "staging_events does not exist yet, and users is made from it." in done.stdout
+    assert "Materialize it first: dg launch --assets staging_events" in done.stdout
+
+
+def test_a_wrong_setting_is_one_line(home: Path) -> None:
+    done = run(home, "dg launch --job refresh", SPARKIFY_TARGET="snowflake")
+    assert done.returncode != 0
+    assert "SPARKIFY_TARGET is 'snowflake'" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_create_tables(home: Path) -> None:
+    done = run(home, "dg launch --job create_tables")
+    assert done.returncode == 0, done.stdout
+    with duckdb.connect(str(home / "sparkify.duckdb"), read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM songplays").fetchall() == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "command", ["dg check defs", "dagster definitions validate -w workspace.yaml"]
+)
+def test_definitions_validate_without_a_warning(home: Path, command: str) -> None:
+    done = run(home, command)
+    assert done.returncode == 0, done.stdout
+    ours = [line for line in done.stdout.splitlines() if "Warning" in line and "click" not in line]
+    assert ours == []
