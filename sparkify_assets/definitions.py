@@ -23,6 +23,11 @@ def build_defs(*, settings: Settings, sql: Path = SQL) -> dg.Definitions:
     """Definitions for these settings and a folder of tables: used by the server and by tests."""
     catalog = Catalog.load(sql)
     sources = sources_of(settings)
+    if settings.target != DuckDBWarehouse.kind:
+        raise SparkifyError(
+            f"SPARKIFY_TARGET is {settings.target}: this version has no such warehouse yet, only "
+            f"{DuckDBWarehouse.kind}"
+        )
     warehouse = DuckDBWarehouse(path=str(settings.duckdb_path))
     kind = warehouse.kind
     return dg.Definitions(

@@ -1,5 +1,6 @@
 """The definitions as a server loads them: what the UI shows before and after a run."""
 
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -120,13 +121,26 @@ def test_nothing_new_changes_no_data_version(made: Platform) -> None:
 def test_a_wrong_setting_fails_loading_with_the_message_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import sys
-
     monkeypatch.setattr(sys, "tracebacklimit", 1_000, raising=False)
     monkeypatch.setenv("SPARKIFY_TARGET", "nowhere")
     with pytest.raises(SparkifyError, match="SPARKIFY_TARGET"):
         defs()
     assert sys.tracebacklimit == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"target": "redshift"}, "this version has no such warehouse yet, only duckdb"),
+        ({"song_data": "s3://bucket/song_data"}, "SPARKIFY_SONG_DATA is s3://bucket/song_data: "),
+    ],
+)
+def test_what_is_not_there_yet_is_refused(
+    platform: Platform, settings: dict[str, str], said: str
+) -> None:
+    platform.settings.update(settings)
+    with pytest.raises(SparkifyError, match=said):
+        platform.defs()
 
 
 def test_both_servers_load_the_same_location() -> None:
