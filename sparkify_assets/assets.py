@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from sparkify_assets import simulator
-from sparkify_assets.audit import Audit, AuditResult, audits_of, run_audits
+from sparkify_assets.audit import AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.console import counted, text_table
 from sparkify_assets.errors import SparkifyError
@@ -24,6 +24,12 @@ from sparkify_assets.warehouse.base import Row, Session, Warehouse, quote
 
 OWNERS = ["team:data-platform"]
 PREVIEW_ROWS = 5
+PREVIEW_WIDTH = 40
+SOURCES = {
+    "song_files": "JSON files of the song catalogue, one record a file.",
+    "event_files": "JSON files of the activity log, one file a day, one record a line.",
+}
+SAMPLE_NOTE = " Sample data, made up by the simulator: SPARKIFY_SONG_DATA and SPARKIFY_LOG_DATA name your own."
 SAMPLE_WRITERS = {
     "song_files": simulator.write_song_files,
     "event_files": simulator.write_event_files,
@@ -55,10 +61,8 @@ def source_asset(source: Source, sample_scale: float) -> dg.AssetsDefinition | d
         group_name="source",
         kinds={"json"},
         owners=OWNERS,
-        description=f"JSON files of {source.root}."
-        if not source.is_sample
-        else (f"Sample data, made up: written to {source.root} by sparkify_assets.simulator."),
-        metadata={"dagster/uri": source.uri},
+        description=SOURCES[source.name] + (SAMPLE_NOTE if source.is_sample else ""),
+        metadata={"dagster/uri": f"file://{source.root}"},
     )
     if not source.is_sample:
         return spec
@@ -76,7 +80,11 @@ def source_asset(source: Source, sample_scale: float) -> dg.AssetsDefinition | d
         )
         return dg.MaterializeResult(
             asset_key=source.name,
-            metadata={"files": written.files, "changed": written.changed, "bytes": written.bytes},
+            metadata={
+                "files": written.files,
+                "files_changed": written.changed,
+                "bytes": written.bytes,
+            },
             data_version=dg.DataVersion(repr(plan)),
         )
 
@@ -260,7 +268,7 @@ def _code_reference(table: Table) -> dg.CodeReferencesMetadataValue:
                 dg.LocalFileCodeReference(
                     file_path=str(table.path),
                     line_number=1,
-                    label=f"sql/{table.layer}/{table.path.name}",
+                    label=table.path.name,
                 )
             ]
         )
@@ -276,9 +284,7 @@ def _column_schema(table: Table) -> dg.TableSchema:
                 dg.TableColumnConstraints(
                     nullable=column.nullable,
                     unique=table.primary_key == (column.name,),
-                    other=[f"references {r.table} ({r.column})"]
-                    if (r := column.references)
-                    else [],
+                    other=[f"references {r.table}.{r.column}"] if (r := column.references) else [],
                 ),
             )
             for column in table.columns
@@ -293,7 +299,6 @@ def _check_specs(table: Table) -> list[dg.AssetCheckSpec]:
             asset=table.name,
             description=audit.description,
             blocking=audit.blocking,
-            metadata={"query": _sql_value(audit)},
         )
         for audit in audits_of(table)
     ]
@@ -312,7 +317,11 @@ def _check_results(
                 severity=dg.AssetCheckSeverity.ERROR
                 if result.audit.blocking
                 else dg.AssetCheckSeverity.WARN,
-                metadata={"violating_rows": result.violations, **samples},
+                metadata={
+                    "violating_rows": result.violations,
+                    **samples,
+                    "query": dg.MetadataValue.md(f"```sql\n{result.audit.query}\n```"),
+                },
             )
 
 
@@ -379,16 +388,17 @@ def _preview(session: Session, table: Table) -> list[Row]:
 
 
 def _table_value(rows: list[Row]) -> dg.TableMetadataValue:
-    """Rows as Dagster's table; what is no JSON value (a timestamp) as text."""
-    plain = (str, int, float, bool, type(None))
+    """Rows as Dagster's table: long text cut, and what is no JSON value (a timestamp) as text."""
+
+    def shown(value: object) -> str | float | None:
+        if value is None or isinstance(value, int | float):
+            return value
+        text = str(value)
+        return (
+            text if len(text) <= PREVIEW_WIDTH else f"{text[:PREVIEW_WIDTH]}\N{HORIZONTAL ELLIPSIS}"
+        )
+
     return dg.MetadataValue.table(
-        [
-            dg.TableRecord({k: v if isinstance(v, plain) else str(v) for k, v in row.items()})
-            for row in rows
-        ],
+        [dg.TableRecord({name: shown(value) for name, value in row.items()}) for row in rows],
         schema=dg.TableSchema([dg.TableColumn(name) for name in rows[0]] if rows else []),
     )
-
-
-def _sql_value(audit: Audit) -> dg.MarkdownMetadataValue:
-    return dg.MetadataValue.md(f"```sql\n{audit.query}\n```")

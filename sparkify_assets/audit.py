@@ -61,8 +61,8 @@ def audits_of(table: Table) -> list[Audit]:
     if table.primary_key:
         keys = ", ".join(map(quote, table.primary_key))
         query = f"SELECT {keys}, COUNT(*) AS copies FROM {name} GROUP BY {keys} HAVING COUNT(*) > 1"
-        key = f"({', '.join(table.primary_key)})"
-        audits.append(Audit("unique_key", f"Every row has its own {key}.", query))
+        key = ", ".join(table.primary_key)
+        audits.append(Audit("unique_key", f"No two rows have the same {key}.", query))
     if table.references:
         audits.append(_foreign_keys(table))
     if table.source:

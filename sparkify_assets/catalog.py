@@ -329,7 +329,8 @@ def _read_columns(schema: exp.Schema, path: Path) -> tuple[tuple[str, ...], tupl
         if definition.kind is None:
             raise _wrong(path, f"column {definition.name} has no type")
         name = definition.name.lower()
-        comments = [c.strip() for node in definition.walk() for c in node.comments or []]
+        # the last column's comment hangs on nodes below it, sometimes on two of them
+        comments = dict.fromkeys(c.strip() for n in definition.walk() for c in n.comments or [])
         columns.append(
             Column(
                 name=name,

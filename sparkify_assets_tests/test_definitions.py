@@ -67,7 +67,7 @@ def test_columns_show_their_constraints(platform: Platform) -> None:
     columns = {column.name: column for column in schema.columns}
     assert columns["songplay_id"].constraints.unique
     assert not columns["songplay_id"].constraints.nullable
-    assert columns["user_id"].constraints.other == ["references users (user_id)"]
+    assert columns["user_id"].constraints.other == ["references users.user_id"]
     assert columns["location"].description == "where the user was"
 
 

@@ -1,0 +1,319 @@
+"""What a person sees: a real `dagster dev`, clicked through in headless Chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+import pytest
+
+try:
+    from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
+except ImportError:
+    pytest.skip("playwright is not installed", allow_module_level=True)
+
+T = TypeVar("T")
+REPOSITORY = Path(__file__).parent.parent
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+CHROMIUM_ARGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+WINDOW = ViewportSize(width=2400, height=2100)  # the whole graph, at a zoom that writes it out
+PATIENCE = 60  # seconds, for anything that is waited for
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome"),
+]
+expect.set_options(timeout=PATIENCE * 1000)
+
+# Every asset and what it is made from: its INSERT reads it, or one of its REFERENCES names it.
+UPSTREAM = {
+    "song_files": set(),
+    "event_files": set(),
+    "staging_songs": {"song_files"},
+    "staging_events": {"event_files"},
+    "artists": {"staging_songs"},
+    "songs": {"staging_songs", "artists"},
+    "users": {"staging_events"},
+    "time": {"staging_events"},
+    "songplays": {"staging_events", "staging_songs", "artists", "songs", "users", "time"},
+    "catalogue_coverage": {"songplays"},
+    "most_played_songs": {"songplays", "songs"},
+}
+FILES = {"song_files", "event_files"}  # the assets that are no tables, and have no checks
+
+
+def wait_for(what: str, probe: Callable[[], T | None]) -> T:
+    """Returns the first answer of the probe that is true."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if answer := probe():
+            return answer
+        time.sleep(0.1)
+    raise AssertionError(f"waited {PATIENCE} s for {what}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a finished run did."""
+
+    id: str
+    materialized: set[str]
+    checked: dict[tuple[str, str], bool]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A `dagster dev` in a folder of its own, and what it answers to GraphQL."""
+
+    url: str
+    folder: Path
+
+    def ask(self, query: str) -> Any:
+        request = urllib.request.Request(
+            f"{self.url}/graphql",
+            json.dumps({"query": query}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(request, timeout=PATIENCE) as response:
+            answer = json.load(response)
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    def is_ready(self) -> bool:
+        with suppress(OSError):
+            return bool(self.ask("{ assetNodes { id } }")["assetNodes"])
+        return False
+
+    def assets(self) -> dict[str, Any]:
+        nodes = self.ask("{ assetNodes { assetKey { path } dependencyKeys { path } staleStatus } }")
+        return {node["assetKey"]["path"][-1]: node for node in nodes["assetNodes"]}
+
+    def statuses(self) -> dict[str, str]:
+        runs = self.ask("{ runsOrError { ... on Runs { results { runId status } } } }")
+        return {run["runId"]: run["status"] for run in runs["runsOrError"]["results"]}
+
+    def run_started_by(self, click: Callable[[], None]) -> Run:
+        """Clicks, waits for the one run that this starts to succeed, and says what it did."""
+        before = self.statuses()
+        click()
+        (run_id,) = wait_for("a run to start", lambda: self.statuses().keys() - before.keys())
+
+        def has_succeeded() -> bool:
+            status = self.statuses()[run_id]
+            assert status not in ("FAILURE", "CANCELED"), status
+            return status == "SUCCESS"
+
+        wait_for(f"run {run_id} to succeed", has_succeeded)
+        run = self.ask(
+            f'{{ runOrError(runId: "{run_id}") {{ ... on Run {{ eventConnection {{ events {{'
+            "  ... on MaterializationEvent { assetKey { path } }"
+            "  ... on AssetCheckEvaluationEvent {"
+            "    evaluation { assetKey { path } checkName success } } } } } } }"
+        )
+        events = run["runOrError"]["eventConnection"]["events"]
+        checks = [event["evaluation"] for event in events if "evaluation" in event]
+        return Run(
+            run_id,
+            {event["assetKey"]["path"][-1] for event in events if "assetKey" in event},
+            {(c["assetKey"]["path"][-1], c["checkName"]): c["success"] for c in checks},
+        )
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("dagster_dev")
+    for name in ("workspace.yaml", "dagster.yaml"):
+        shutil.copy(REPOSITORY / name, folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = Server(f"http://127.0.0.1:{port}", folder)
+    command = f"-m dagster dev -w workspace.yaml -h 127.0.0.1 -p {port}".split()
+    with (folder / "output.txt").open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=folder,
+            env={
+                k: v for k, v in os.environ.items() if not k.startswith(("SPARKIFY_", "DAGSTER_"))
+            },
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        wait_for("dagster dev", lambda: process.poll() is not None or started.is_ready())
+        assert process.poll() is None, "dagster dev has ended"
+        yield started
+    finally:
+        for signum in (signal.SIGTERM, signal.SIGKILL):  # asked first; then whoever is left
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signum)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=15)
+        print((folder / "output.txt").read_text())  # which pytest shows if it never got ready
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    with closing(browser.new_page(viewport=WINDOW)) as opened:  # user data of its own
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def first_run(server: Server, browser: Browser) -> Run:
+    """The run of the first click on "Materialize all", on a server that has no data yet."""
+    assert server.statuses() == {}
+    with closing(browser.new_page(viewport=WINDOW)) as page:
+        page.goto(f"{server.url}/asset-groups")
+        return server.run_started_by(button(page, "Materialize all").click)
+
+
+@pytest.fixture(autouse=True)
+def server_output(server: Server) -> Iterator[None]:
+    """Prints what the server wrote during a test, which pytest shows if the test fails."""
+    output = server.folder / "output.txt"
+    start = output.stat().st_size
+    yield
+    print(output.read_bytes()[start:].decode(errors="replace"))
+
+
+def button(page: Page, name: str) -> Locator:
+    """The button with this text; an icon's name may stand before it."""
+    return page.get_by_role("button", name=re.compile(rf"\b{name}$"))
+
+
+def node(page: Page, asset: str) -> Locator:
+    """The box of an asset in the graph."""
+    return page.locator("foreignObject").filter(has=page.get_by_text(asset, exact=True))
+
+
+def open_graph(page: Page, server: Server) -> None:
+    """Opens the global lineage graph, all groups expanded."""
+    page.goto(server.url)
+    page.get_by_role("link", name="Lineage").click()
+    expect(page.locator("foreignObject").filter(has_text="marts")).to_be_visible()
+    page.get_by_role("button", name="settings", exact=True).click()
+    page.get_by_role("menuitem", name="Expand all groups").click()
+    expect(node(page, "users")).to_be_visible()
+    page.reload()  # fits the graph into the window
+    for asset in UPSTREAM:
+        expect(node(page, asset)).to_contain_text("Asset checks")
+
+
+def assert_all_green(page: Page) -> None:
+    for asset in UPSTREAM:
+        expect(node(page, asset)).to_contain_text("Materialized")
+        if asset not in FILES:
+            expect(node(page, asset)).to_contain_text(re.compile(r"checks(\d+) / \1 Passed"))
+    expect(page.locator("foreignObject", has_text=re.compile("Failed|Unsynced"))).to_have_count(0)
+
+
+def test_graph_shows_every_asset_and_edge(page: Page, server: Server) -> None:
+    open_graph(page, server)
+    assets = server.assets()
+    upstream = {
+        name: {key["path"][-1] for key in asset["dependencyKeys"]} for name, asset in assets.items()
+    }
+    assert upstream == UPSTREAM
+
+
+def test_materialize_all_turns_everything_green(page: Page, server: Server, first_run: Run) -> None:
+    assert first_run.materialized == UPSTREAM.keys()
+    assert {asset for asset, _ in first_run.checked} == UPSTREAM.keys() - FILES
+    assert all(first_run.checked.values())
+    open_graph(page, server)
+    assert_all_green(page)
+    with duckdb.connect(str(server.folder / "sparkify.duckdb"), read_only=True) as warehouse:
+        for table in UPSTREAM.keys() - FILES:
+            assert warehouse.table(table).limit(1).fetchall(), table
+
+
+def test_second_materialize_all_leaves_nothing_out_of_date(
+    page: Page, server: Server, first_run: Run
+) -> None:
+    page.goto(f"{server.url}/asset-groups")
+    second_run = server.run_started_by(button(page, "Materialize all").click)
+    assert second_run.materialized == first_run.materialized
+    open_graph(page, server)
+    assert_all_green(page)
+    assert {a["staleStatus"] for a in server.assets().values()} == {"FRESH"}
+
+
+@pytest.mark.usefixtures("first_run")
+def test_one_asset_is_materialized_on_demand(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/assets/users")
+    run = server.run_started_by(button(page, "Materialize").click)
+    assert run.materialized == {"users"}
+    assert {asset for asset, _ in run.checked} == {"users"}
+    expect(page.locator(f"a[href*='{run.id}']").first).to_be_visible()
+
+
+@pytest.mark.usefixtures("first_run")
+def test_one_check_is_executed_alone(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/assets/songplays")
+    page.get_by_role("tab", name="Checks").click()
+    page.get_by_text("unique_key", exact=True).first.click()
+    expect(page.get_by_text("Every row has its own (songplay_id).")).to_be_visible()
+    run = server.run_started_by(button(page, "Execute").click)
+    assert run.materialized == set()
+    assert run.checked == {("songplays", "unique_key"): True}
+    expect(page.locator(f"a[href*='{run.id}']").first).to_be_visible()
+    expect(page.get_by_text("Passed", exact=True)).to_be_visible()
+
+
+@pytest.mark.usefixtures("first_run")
+def test_asset_page_says_what_songplays_is(page: Page, server: Server) -> None:
+    problems: list[str] = []
+    page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    with duckdb.connect(str(server.folder / "sparkify.duckdb"), read_only=True) as warehouse:
+        rows, _ = warehouse.table("songplays").shape
+    page.goto(f"{server.url}/assets/songplays")
+    for text in (
+        "One row is one play: an event with page NextSong",
+        f"{rows:,}",
+        "data-platform",
+        "DuckDB",
+        "sql/star/songplays.sql",
+    ):
+        expect(page.get_by_text(text).first).to_be_visible()
+    for cells in (
+        ("songplay_id", "VARCHAR(64)", "non-nullable", "unique", "natural key"),
+        ("user_id", "BIGINT", "references users (user_id)", "who played it"),
+        ("artist", "VARCHAR(1024)", "artist as logged"),
+    ):
+        name = page.get_by_role("cell", name=cells[0], exact=True)
+        row = page.get_by_role("row").filter(has=name).first
+        for cell in cells:
+            expect(row).to_contain_text(cell)
+    preview = page.get_by_role("row").filter(has_text="preview").get_by_role("table")
+    expect(preview.get_by_role("columnheader").first).to_have_text("songplay_id")
+    expect(preview.get_by_role("row")).to_have_count(1 + 5)
+    assert problems == []
