@@ -13,13 +13,12 @@ What is new, what is replaced and what is written into the history is the busine
 import glob
 import io
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import duckdb
 
@@ -37,6 +36,20 @@ BLOCK_BYTES = MAX_RECORD_BYTES // 2  # a longer line covers at least one whole b
 GZIP_MAGIC = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
 BLANKS = " \t\r\n\v\f"  # what may stand around a record, for DuckDB and for bytes.strip()
+MAX_ATTEMPTS = 1_000  # to find an object in damaged lines that follow each other
+DECODER = json.JSONDecoder()
+LINES = '"lines to read"'
+OFFERED = f"""
+    SELECT *, "the text" IS NULL OR (
+        starts_with(ltrim("the text", ' \t\r\v\f'), '{{') AND json_valid("the text")
+    ) AS "is whole"
+    FROM read_json(
+        ?,
+        format = 'newline_delimited',
+        maximum_object_size = {8 * MAX_RECORD_BYTES},
+        columns = {{'the object': 'INTEGER', 'the line': 'BIGINT', 'the text': 'VARCHAR'}}
+    )
+"""  # an escaped character may be six long
 
 
 class Rejection(NamedTuple):
@@ -66,6 +79,18 @@ class Reading:
     rejections: list[Rejection] = field(default_factory=list)
 
 
+def verify_readable(table: Table) -> None:
+    """Makes sure that JSON can be read into a staging table.
+
+    Raises:
+        SparkifyError: the column of the object's id is missing, or a type is none of the reader's.
+    """
+    if OBJECT_ID not in (column.name for column in table.columns):
+        raise SparkifyError(f"{table.path}: a table that is loaded declares a column {OBJECT_ID}")
+    for column in _json_columns(table):
+        _conversion(column)
+
+
 def read_objects(
     connection: duckdb.DuckDBPyConnection, table: Table, objects: dict[int, InputObject]
 ) -> Reading:
@@ -77,9 +102,12 @@ def read_objects(
     reading = Reading({object_id: ObjectCount() for object_id in objects})
     tiny = {i: o for i, o in objects.items() if o.size <= TINY_BYTES}
     large = {i: o for i, o in objects.items() if o.size > TINY_BYTES}
-    with TemporaryDirectory(prefix="sparkify-") as folder:
-        careful = tiny | _read_fast(connection, table, large, Path(folder), reading)
-        _read_carefully(connection, table, careful, Path(folder) / "records.ndjson", reading)
+    try:
+        with TemporaryDirectory(prefix="sparkify-") as folder:
+            careful = tiny | _read_fast(connection, table, large, Path(folder), reading)
+            _read_carefully(connection, table, careful, Path(folder), reading)
+    except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        raise SparkifyError(f"{table.name} was not loaded: {error}") from None
     return reading
 
 
@@ -97,17 +125,19 @@ def _read_fast(
             lines[object_id] = _count_lines(stream, item)
         if lines[object_id] is not None:
             (folder / f"{object_id}.json").symlink_to(item.path)  # no character to glob in its name
-    if any(count is not None for count in lines.values()):
-        keys = {c.key: "VARCHAR" for c in _json_columns(table)}
-        connection.execute(
-            f"INSERT INTO {quote(table.name)} {_select_rows(table)}"
-            'FROM (SELECT *, CAST(parse_filename("the file", true) AS INTEGER) AS "the object" '
-            "FROM read_json(?, columns = ?, format = 'newline_delimited', ignore_errors = true, "
-            f"filename = 'the file')) WHERE {_problem(table)} IS NULL",
-            [f"{glob.escape(str(folder))}/*.json", keys],
-        )
-    for item in objects.values():
-        verify_unchanged(item)
+    try:
+        if any(count is not None for count in lines.values()):
+            keys = {c.key: "VARCHAR" for c in _json_columns(table)}
+            connection.execute(
+                f"INSERT INTO {quote(table.name)} {_select_rows(table)}"
+                'FROM (SELECT *, CAST(parse_filename("the file", true) AS INTEGER) AS "the object" '
+                "FROM read_json(?, columns = ?, format = 'newline_delimited', "
+                f"ignore_errors = true, filename = 'the file')) WHERE {_problem(table)} IS NULL",
+                [f"{glob.escape(str(folder))}/*.json", keys],
+            )
+    finally:  # an object that went away is what is wrong, whatever DuckDB says of it
+        for item in objects.values():
+            verify_unchanged(item)
     loaded = _count_rows(connection, table, objects)
     damaged = {i: o for i, o in objects.items() if lines[i] is None or lines[i] != loaded.get(i, 0)}
     if damaged:
@@ -125,72 +155,105 @@ def _read_carefully(
     connection: duckdb.DuckDBPyConnection,
     table: Table,
     objects: dict[int, InputObject],
-    pack: Path,
+    folder: Path,
     reading: Reading,
 ) -> None:
-    """Loads objects record by record: the readable ones by way of a file of one record a line."""
+    """Loads objects record by record, by way of a table of their lines.
+
+    DuckDB says which lines are whole JSON objects. What stands between those may still hold
+    objects, over several lines or several on one: what is found takes the place of the lines.
+    """
     if not objects:
         return
-    places: list[tuple[int, int]] = []  # object id and line of each record in the pack
-    with pack.open("wb") as out:
+    with (folder / "lines.ndjson").open("w", encoding="utf-8") as out:
         for object_id, item in objects.items():
-            count = reading.counts[object_id]
             with open_object(item) as stream:
-                for line, text, reason in _split(stream, item):
-                    count.records += 1
-                    if reason:
-                        _reject(reading, object_id, line, None, reason, text)
-                    else:
-                        numbers = b'{"the record":%d,"the object":%d,' % (len(places), object_id)
-                        one_line = b"\r".join(text.splitlines())
-                        out.write(numbers + b'"the json":' + one_line + b"}\n")
-                        places.append((object_id, line))
+                for line, text in _lines(stream, item):
+                    reading.counts[object_id].records += 1
+                    problem = _unreadable(text)
+                    if problem:
+                        _reject(reading, object_id, line, None, problem, text)
+                    _offer(out, object_id, line, None if problem else text.decode())
             verify_unchanged(item)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {LINES} AS {OFFERED}", [out.name])
+    with (folder / "found.ndjson").open("w", encoding="utf-8") as out:
+        _offer_what_is_between(connection, out, reading)
+    connection.execute(f"INSERT INTO {LINES} {OFFERED}", [out.name])
+    _load_lines(connection, table, objects, reading)
+    connection.execute(f"DROP TABLE {LINES}")
+
+
+def _offer(out: TextIO, object_id: int, line: int, text: str | None) -> None:
+    """Offers a text as a record; None for a line that only parts what is before it and after it."""
+    offered = {"the object": object_id, "the line": line, "the text": text}
+    out.write(json.dumps(offered, ensure_ascii=False) + "\n")
+
+
+def _offer_what_is_between(
+    connection: duckdb.DuckDBPyConnection, out: TextIO, reading: Reading
+) -> None:
+    """Takes the lines that are no whole object out of the table, and offers what they hold."""
+    between = connection.execute(
+        'SELECT "the object", "the line", "the text", count_if("is whole") OVER '
+        '(PARTITION BY "the object" ORDER BY "the line") '
+        f'FROM {LINES} QUALIFY NOT "is whole" ORDER BY "the object", "the line"'
+    ).fetchall()
+    connection.execute(f'DELETE FROM {LINES} WHERE NOT "is whole"')
+    for (object_id, _), run in groupby(between, key=lambda row: (row[0], row[3])):
+        lines = [(line, text) for _, line, text, _ in run]
+        reading.counts[object_id].records -= len(lines)
+        for line, found, problem in _find_objects(lines):
+            reading.counts[object_id].records += 1
+            if problem:
+                _reject(reading, object_id, line, None, problem, found.encode())
+            else:
+                _offer(out, object_id, line, found)
+
+
+def _load_lines(
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    objects: Iterable[int],
+    reading: Reading,
+) -> None:
+    """Makes rows of the lines that fit the table's columns, and rejections of the others."""
     columns = _json_columns(table)
-    keys = ", ".join(f"{quote(c.key)} VARCHAR" for c in columns)
-    types = {"the record": "BIGINT", "the object": "INTEGER", "the json": f"STRUCT({keys})"}
-    packed = (
-        'FROM (SELECT "the record", "the object", "the json".* FROM read_json(?, columns = ?, '
-        "format = 'newline_delimited', ignore_errors = true))"
+    keys = json.dumps({column.key: "VARCHAR" for column in columns}).replace("'", "''")
+    judged = (
+        f'FROM (SELECT *, {_problem(table)} AS "the problem" FROM (SELECT * EXCLUDE "the json", '
+        '"the json".* FROM (SELECT *, CASE WHEN "is whole" THEN '
+        f'json_transform("the text", \'{keys}\') END AS "the json" '
+        f'FROM {LINES} WHERE "the text" IS NOT NULL)))'
     )
-    read = [glob.escape(str(pack)), types]
     connection.execute(
-        f"INSERT INTO {quote(table.name)} {_select_rows(table)} {packed} "
-        f"WHERE {_problem(table)} IS NULL",
-        read,
+        f"INSERT INTO {quote(table.name)} {_select_rows(table)} {judged} "
+        'WHERE "the problem" IS NULL'
     )
     for object_id, rows in _count_rows(connection, table, objects).items():
         reading.counts[object_id].loaded = rows
-    if sum(reading.counts[i].loaded for i in objects) < len(places):
-        values = ", ".join(quote(c.key) for c in columns)
-        judged = connection.execute(
-            'SELECT "the number", "the problem", "the value" '
-            f'FROM range({len(places)}) AS numbers("the number") LEFT JOIN (SELECT "the record", '
-            f'{_problem(table)} AS "the problem", [{values}]["the problem" + 1] AS "the value" '
-            f'{packed}) ON "the number" = "the record" '
-            'WHERE "the record" IS NULL OR "the problem" IS NOT NULL',
-            read,
-        )
-        problems = {number: (problem, value) for number, problem, value in judged.fetchall()}
-        with pack.open("rb") as stream:
-            for number, packed_line in enumerate(stream):
-                if number not in problems:
-                    continue
-                problem, value = problems[number]
-                text = packed_line.partition(b'"the json":')[2][:-2].replace(b"\r", b"\n")
-                column = columns[problem] if problem is not None and problem >= 0 else None
-                if column:
-                    reason = _misfit(column, value)
-                else:
-                    reason = _complaint(text.decode()) if problem is None else "has no known key"
-                _reject(reading, *places[number], column, reason, text)
+    values = ", ".join(quote(column.key) for column in columns)
+    misfits = connection.execute(
+        'SELECT "the object", "the line", "the text", "is whole", "the problem", '
+        f'[{values}]["the problem" + 1] {judged} WHERE "the problem" IS NOT NULL'
+    )
+    for object_id, line, text, is_whole, problem, value in misfits.fetchall():
+        column = columns[problem] if is_whole and problem >= 0 else None
+        if column:
+            reason = _misfit(column, value)
+        else:
+            reason = "has no value for any column" if is_whole else "not valid JSON"
+        _reject(reading, object_id, line, column, reason, text.encode())
 
 
 def _reject(
     reading: Reading, object_id: int, line: int, column: Column | None, reason: str, text: bytes
 ) -> None:
     reading.counts[object_id].rejected += 1
-    raw = text[:MAX_RAW_BYTES].decode("utf-8", errors="backslashreplace").replace("\0", "\\x00")
+    raw = (
+        text.strip()[:MAX_RAW_BYTES]
+        .decode("utf-8", errors="backslashreplace")
+        .replace("\0", "\\x00")
+    )
     raw = raw.encode()[:MAX_RAW_BYTES].decode(errors="ignore")
     name = column.name if column else None
     reading.rejections.append(Rejection(object_id, line, name, reason, raw))
@@ -223,159 +286,64 @@ def _count_lines(stream: io.FileIO, item: InputObject) -> int | None:
     return lines + (last != b"\n")
 
 
-def _split(stream: io.FileIO, item: InputObject) -> Iterator[tuple[int, bytes, str | None]]:
-    """Finds the records of an object: (line, text, None), or (line, text, why it is no record).
+def _lines(stream: io.FileIO, item: InputObject) -> Iterator[tuple[int, bytes]]:
+    """The lines of an object that are not blank, each with its number; a too long one is cut.
 
-    A line that is one whole JSON object is a record, whatever stands around it. What lies between
-    such lines may be objects over several lines, or several on one line: see `_split_between`.
+    A byte order mark may begin any of them: files that each have one may have been joined.
     """
-    between: list[tuple[int, str]] = []
-    size = 0
-    for number, line in _lines(stream, item):
-        text = "" if len(line) > MAX_RECORD_BYTES else _decoded(line)
-        if text and not _is_whole(text):
-            between.append((number, text + "\n"))
-            size += len(text) + 1
-            if size > 2 * MAX_RECORD_BYTES:
-                found, between = _split_between(between, more_follows=True)
-                size = sum(len(text) for _, text in between)
-                yield from found
-            continue
-        yield from _split_between(between)[0]
-        between, size = [], 0
-        if text:
-            yield number, line.strip(), None
-        elif len(line) > MAX_RECORD_BYTES:
-            yield number, line, TOO_LONG
-        else:
-            yield number, line, "not UTF-8 text"
-    yield from _split_between(between)[0]
+    number = 0
+    with io.BufferedReader(stream, BLOCK_BYTES) as reader:
+        while line := reader.readline(MAX_RECORD_BYTES + 2):
+            if not number and line.startswith(GZIP_MAGIC):
+                raise _compressed(item)
+            number += 1
+            rest = line
+            while len(rest) > MAX_RECORD_BYTES and not rest.endswith(b"\n"):
+                rest = reader.readline(MAX_RECORD_BYTES + 2)
+            line = line.removeprefix(BOM).rstrip(b"\r\n")
+            if line.strip():
+                yield number, line
 
 
-def _split_between(
-    lines: list[tuple[int, str]], more_follows: bool = False
-) -> tuple[list[tuple[int, bytes, str | None]], list[tuple[int, str]]]:
-    """Takes objects from lines none of which is one; where none can be read, a line is rejected.
+def _unreadable(line: bytes) -> str | None:
+    """Why a line is no text to look for records in."""
+    if len(line) > MAX_RECORD_BYTES:
+        return TOO_LONG
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return "not UTF-8 text"
+    return None
 
-    Returns what it found, and the lines at the end that may go on in what follows.
+
+def _find_objects(lines: list[tuple[int, str]]) -> Iterator[tuple[int, str, str | None]]:
+    """Finds objects in lines none of which is one: (line, text, None), or a line and what it lacks.
+
+    Where no object begins, or none that ends, the rest of the line is no record. Nested damage
+    could make that slow, so it is tried a bounded number of times.
     """
-    found: list[tuple[int, bytes, str | None]] = []
-    text = "".join(line for _, line in lines)
-    starts = [0, *accumulate(len(line) for _, line in lines)]
-    ends = _object_ends(text)
-    at = row = 0
+    text = "\n".join(text for _, text in lines)
+    starts = list(accumulate((len(text) + 1 for _, text in lines), initial=0))
+    at = row = attempts = 0
     while at < len(text):
         if text[at] in BLANKS:
             at += 1
             continue
         while starts[row + 1] <= at:
             row += 1
-        if more_follows and len(text) - at < MAX_RECORD_BYTES:
-            return found, [(lines[row][0], text[at : starts[row + 1]]), *lines[row + 1 :]]
-        end = ends.get(at) or starts[row + 1] - 1
-        record = text[at:end]
-        reason = None if at in ends else _complaint(record)
-        raw = record.encode()
-        found.append((lines[row][0], raw, TOO_LONG if len(raw) > MAX_RECORD_BYTES else reason))
+        end, problem = starts[row + 1] - 1, "not a JSON object"
+        if text[at] == "{" and attempts < MAX_ATTEMPTS:
+            try:
+                _, end = DECODER.raw_decode(text, at)
+                problem = TOO_LONG if len(text[at:end].encode()) > MAX_RECORD_BYTES else ""
+            except json.JSONDecodeError as error:
+                attempts += 1
+                problem = f"not valid JSON: {error.msg}: character {error.pos - at + 1}"
+            except (ValueError, RecursionError):  # a number too long, too deeply nested
+                attempts += 1
+                problem = "not valid JSON"
+        yield lines[row][0], text[at:end], problem or None
         at = end
-    return found, []
-
-
-def _is_whole(text: str) -> bool:
-    """Whether a line is one JSON object and nothing else."""
-    text = text.strip(BLANKS)
-    if not (text.startswith("{") and text.endswith("}")):
-        return False
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):  # DuckDB reads more: no limit of depth, of digits
-        return _object_ends(text).get(0) == len(text)
-    return True
-
-
-TOKEN = re.compile(  # of JSON as DuckDB reads it: with nan and infinity, without half surrogates
-    r"""(?P<string> "(?: [^"\\\x00-\x1f] | \\["\\/bfnrt] | \\u(?!(?i:d[89a-f]))[0-9a-fA-F]{4}
-                       | \\u(?i:d[89ab])[0-9a-fA-F]{2} \\u(?i:d[c-f])[0-9a-fA-F]{2} )*+" )
-      | (?P<scalar> true | false | null | -?(?i:nan | inf(?:inity)?)
-                  | -?(?:0|[1-9][0-9]*+) (?:\.[0-9]+)? (?:[eE][+-]?[0-9]+)? )
-      | [^ \t\r\n]""",
-    re.VERBOSE,
-)
-# What may follow in an object or an array, by what came last: its start or a comma, a key, a colon,
-# a value. As in DuckDB, a comma may stand before the end.
-NEXT: dict[str, dict[str, str]] = {
-    "": {"{": "{", "[": "["},
-    "{": {"string": "key", "}": ""},
-    "key": {":": ":"},
-    ":": {"string": "{value", "scalar": "{value", "{": "{", "[": "["},
-    "{value": {",": "{", "}": ""},
-    "[": {"string": "[value", "scalar": "[value", "{": "{", "[": "[", "]": ""},
-    "[value": {",": "[", "]": ""},
-}
-
-
-def _object_ends(text: str) -> dict[int, int]:
-    """Where each JSON object of a text ends, by where it starts; a damaged one has no end.
-
-    One pass, whatever the damage: it ends all that is open there, and what follows starts anew.
-    """
-    ends = {}
-    around: list[int] = []  # where the objects and arrays that are open start
-    last = ""
-    for token in TOKEN.finditer(text):
-        kind = token.lastgroup or token[0]
-        if kind not in NEXT[last]:
-            around.clear()
-            last = ""
-        last = NEXT[last].get(kind, "")
-        if kind in ("{", "["):
-            around.append(token.start())
-        elif kind in ("}", "]") and around:
-            start = around.pop()
-            if kind == "}":
-                ends[start] = token.end()
-            last = f"{text[around[-1]]}value" if around else ""
-    return ends
-
-
-def _complaint(text: str) -> str:
-    """Why a text is not one JSON object."""
-    if not text.startswith("{"):
-        return "not a JSON object"
-    try:
-        json.loads(text)
-    except json.JSONDecodeError as error:
-        return f"not valid JSON: {error.msg}: character {error.pos + 1}"
-    except (ValueError, RecursionError):
-        pass
-    return "not valid JSON"
-
-
-def _decoded(line: bytes) -> str:
-    """A line as text; empty where it is not UTF-8."""
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        return ""
-
-
-def _lines(stream: io.FileIO, item: InputObject) -> Iterator[tuple[int, bytes]]:
-    """The lines of an object that are not blank, each with its number; a too long one is cut.
-
-    A byte order mark may begin any of them: files that each have one may have been joined.
-    """
-    reader = io.BufferedReader(stream, BLOCK_BYTES)
-    number = 0
-    while line := reader.readline(MAX_RECORD_BYTES + 2):
-        if not number and line.startswith(GZIP_MAGIC):
-            raise _compressed(item)
-        number += 1
-        rest = line
-        while len(rest) > MAX_RECORD_BYTES and not rest.endswith(b"\n"):
-            rest = reader.readline(MAX_RECORD_BYTES + 2)
-        line = line.removeprefix(BOM).rstrip(b"\r\n")
-        if line.strip():
-            yield number, line
 
 
 def _compressed(item: InputObject) -> SparkifyError:

@@ -54,11 +54,11 @@ class Source:
         Raises:
             SparkifyError: the folder is missing, unreadable or holds no file.
         """
-        if not self.root.exists():
-            raise self._wrong("does not exist")
-        if not self.root.is_dir():
-            raise self._wrong("is a file, not the folder that holds the files")
         try:
+            if not self.root.exists():
+                raise self._wrong("does not exist")
+            if not self.root.is_dir():
+                raise self._wrong("is a file, not the folder that holds the files")
             inside = os.path.realpath(self.root)
             found = sorted(_walk(self.root, inside, frozenset()), key=lambda o: o.uri)
         except OSError as error:
@@ -152,13 +152,12 @@ def _walk(
         for entry in entries:
             if entry.name.startswith(HIDDEN):
                 continue
+            status = entry.stat()  # of what a link leads to; an error where that is nothing
             if entry.is_symlink() and _is_found_anyway(entry.path, inside):
                 continue
-            if entry.is_dir():
+            if stat.S_ISDIR(status.st_mode):
                 yield from _walk(entry.path, inside, above | {here})
-                continue
-            status = entry.stat()
-            if stat.S_ISREG(status.st_mode):
+            elif stat.S_ISREG(status.st_mode):
                 uri = f"file://{entry.path}"
                 uri.encode()
                 yield InputObject(uri, Path(entry.path), status.st_size, _version(status))
@@ -166,8 +165,8 @@ def _walk(
 
 def _is_found_anyway(link: str, inside: str) -> bool:
     """Whether a link leads to a place in the root that is found without it."""
-    target = os.path.relpath(os.path.realpath(link, strict=True), inside)
-    return not any(part.startswith(HIDDEN) for part in target.split(os.sep))
+    target = os.path.relpath(os.path.realpath(link), inside)
+    return not any(part.startswith(HIDDEN) for part in Path(target).parts)
 
 
 def _version(status: os.stat_result) -> str:

@@ -1,0 +1,532 @@
+"""Loads converge: what a source holds is in its staging table once, and the balances prove it.
+
+Every load here is one transaction on a DuckDB file, looked at by other connections afterwards.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from sparkify_assets import loading, reading
+from sparkify_assets.catalog import Catalog
+from sparkify_assets.definitions import SQL
+from sparkify_assets.errors import SparkifyError
+from sparkify_assets.loading import Load, load_source
+from sparkify_assets.sources import InputObject, Source, open_object, verify_unchanged
+from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
+
+HISTORY = "SELECT object_id, uri, version, records, rows_loaded, rows_rejected FROM load_history"
+
+
+class Loader:
+    """A folder of event files, a warehouse, and a copy of what loads need of `sql/`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.root = folder / "log_data"
+        self.sql = folder / "sql"
+        self.said: list[str] = []
+        self.is_sample = False
+        for layer in ("loading", "staging"):
+            shutil.copytree(SQL / layer, self.sql / layer)
+
+    def write(self, name: str, *records: Any, text: str = "") -> Path:
+        """Writes a file of records (numbers become events) and of text that is no record."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [json.dumps(event(r) if isinstance(r, int) else r) for r in records]
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        path.write_text("\n".join(lines) + "\n" + text)
+        if path.stat().st_mtime_ns == before:
+            os.utime(path, ns=(before + 1, before + 1))
+        return path
+
+    def load(self, share: float = 1, full_reload: bool = False, run_id: str = "run") -> Load:
+        """Loads the folder, and makes sure that the balances hold afterwards, whatever happens."""
+        catalog = Catalog.load(self.sql)
+        variable = None if self.is_sample else "SPARKIFY_LOG_DATA"
+        try:
+            with DuckDBWarehouse(path=str(self.warehouse)).transaction() as session:
+                return load_source(
+                    session,
+                    catalog,
+                    catalog.tables["staging_events"],
+                    Source("event_files", self.root, variable),
+                    max_rejected_share=share,
+                    full_reload=full_reload,
+                    run_id=run_id,
+                    log=self.said.append,
+                )
+        finally:
+            self.verify_balances()
+
+    @property
+    def warehouse(self) -> Path:
+        return self.folder / "warehouse.duckdb"
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.warehouse)) as connection:
+            return connection.execute(sql).fetchall()
+
+    def tables(self) -> list[str]:
+        return [name for (name,) in self.query("SELECT table_name FROM duckdb_tables() ORDER BY 1")]
+
+    def state(self) -> list[list[tuple[Any, ...]]]:
+        """All that the warehouse holds."""
+        with duckdb.connect(str(self.warehouse)) as connection:
+            names = connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1")
+            return [
+                connection.execute(f'SELECT * FROM "{name}" ORDER BY ALL').fetchall()
+                for (name,) in names.fetchall()
+            ]
+
+    def verify_balances(self) -> None:
+        if "load_history" not in self.tables():
+            assert self.tables() == []
+            return
+        expected = self.query(
+            "SELECT object_id, records - rows_rejected, rows_loaded, rows_rejected, "
+            "records - rows_loaded FROM load_history ORDER BY object_id"
+        )
+        assert expected == self.query(
+            "SELECT object_id, loaded, loaded, rejected, rejected FROM load_history, "
+            "LATERAL (SELECT COUNT(*) AS loaded FROM staging_events s "
+            "WHERE s.object_id = load_history.object_id), "
+            "LATERAL (SELECT COUNT(*) AS rejected FROM rejected_records r "
+            "WHERE (r.object_id, r.uri) = (load_history.object_id, load_history.uri)) "
+            "ORDER BY object_id"
+        )
+        totals = [(sum(row[2] for row in expected), sum(row[3] for row in expected))]
+        assert totals == self.query(
+            "SELECT (SELECT COUNT(*) FROM staging_events), (SELECT COUNT(*) FROM rejected_records)"
+        )
+
+    def events(self) -> dict[str, list[int]]:
+        """Numbers of the loaded events by name of the file in the history."""
+        rows = self.query(
+            "SELECT uri, list(sessionId ORDER BY sessionId) FILTER (sessionId IS NOT NULL) "
+            "FROM load_history LEFT JOIN staging_events USING (object_id) GROUP BY uri"
+        )
+        return {Path(uri).name: found or [] for uri, found in rows}
+
+
+def event(number: int) -> dict[str, Any]:
+    return {
+        "sessionId": number,
+        "itemInSession": 0,
+        "page": "NextSong",
+        "ts": 1541105830796 + number,
+        "userId": str(number),
+        "length": 1.5,
+    }
+
+
+@pytest.fixture
+def loader(tmp_path: Path) -> Loader:
+    return Loader(tmp_path)
+
+
+@pytest.fixture
+def loaded(loader: Loader) -> Loader:
+    """A loader that has loaded two files: one with a rejected record, one without."""
+    loader.write("a.json", 1, 2, text="nothing")
+    loader.write("b.json", 3)
+    loader.load()
+    return loader
+
+
+def counts(load: Load) -> tuple[int, int, int, int]:
+    return load.new, load.changed, load.unchanged, load.vanished
+
+
+def test_first_load_writes_rows_rejections_and_history(loader: Loader) -> None:
+    a = loader.write("2018/a.json", 1, 2, {"page": "Home"}, text='{"sessionId": 4\n')
+    b = loader.write("2018/b.json", 3)
+    loader.write("2018/empty.json")
+    load = loader.load(run_id="first")
+    assert counts(load) == (3, 0, 0, 0)
+    assert (load.objects, load.records, load.loaded, load.rejected) == (3, 5, 3, 2)
+    assert load.bytes == a.stat().st_size + b.stat().st_size + 1
+    assert loader.events() == {"a.json": [1, 2], "b.json": [3], "empty.json": []}
+    assert loader.query(
+        "SELECT table_name, source_root, uri, bytes, records, rows_loaded, rows_rejected, run_id "
+        "FROM load_history WHERE rows_rejected > 0"
+    ) == [
+        (
+            "staging_events",
+            f"file://{loader.root}",
+            f"file://{a}",
+            a.stat().st_size,
+            4,
+            2,
+            2,
+            "first",
+        )
+    ]
+    assert loader.query(
+        "SELECT uri, line_number, column_name, raw_text FROM rejected_records ORDER BY line_number"
+    ) == [
+        (f"file://{a}", 3, "iteminsession", '{"page": "Home"}'),
+        (f"file://{a}", 4, None, '{"sessionId": 4'),
+    ]
+    assert loader.query("SELECT ts, userId, length FROM staging_events WHERE sessionId = 3") == [
+        (duckdb.execute("SELECT make_timestamp_ms(1541105830799)").fetchall()[0][0], 3, 1.5)
+    ]
+    assert loader.said == []
+
+
+def test_second_load_reads_nothing(loaded: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_called(*_: object) -> None:
+        raise AssertionError("an object was read")
+
+    before = loaded.state()
+    monkeypatch.setattr(loading, "read_objects", not_called)
+    load = loaded.load(share=0)
+    assert counts(load) == (0, 0, 2, 0)
+    assert (load.objects, load.records, load.bytes) == (0, 0, 0)
+    assert loaded.state() == before
+
+
+def test_version_says_what_the_table_holds(loaded: Loader) -> None:
+    same = loaded.load().version
+    assert loaded.load().version == same
+    loaded.write("b.json", 4)
+    changed = loaded.load().version
+    loaded.write("c.json", 5)
+    assert len({same, changed, loaded.load().version}) == 3
+
+
+def test_new_object(loaded: Loader) -> None:
+    before = loaded.query(HISTORY)
+    loaded.write("0.json", 4)
+    load = loaded.load()
+    assert counts(load) == (1, 0, 2, 0)
+    assert loaded.events() == {"0.json": [4], "a.json": [1, 2], "b.json": [3]}
+    assert set(before) < set(loaded.query(HISTORY))
+
+
+@pytest.mark.parametrize("name", ["a.json", "b.json"])
+def test_changed_object_replaces_its_own_rows(name: str, loaded: Loader) -> None:
+    ids = dict(loaded.query("SELECT parse_filename(uri), object_id FROM load_history"))
+    loaded.write(name, 8, 9, text="one\ntwo\n")
+    assert counts(loaded.load()) == (0, 1, 1, 0)
+    assert loaded.events() == {"a.json": [1, 2], "b.json": [3], name: [8, 9]}
+    now = dict(loaded.query("SELECT parse_filename(uri), object_id FROM load_history"))
+    assert now.pop(name) not in ids.values()
+    ids.pop(name)
+    assert now == ids
+    rejected = loaded.query("SELECT raw_text FROM rejected_records ORDER BY ALL")
+    expected = ["one", "two"] if name == "a.json" else ["nothing", "one", "two"]
+    assert [raw for (raw,) in rejected] == expected
+
+
+def test_vanished_object_keeps_its_rows(loaded: Loader) -> None:
+    before = loaded.state()
+    (loaded.root / "a.json").unlink()
+    assert counts(loaded.load()) == (0, 0, 1, 1)
+    assert loaded.state() == before
+    loaded.write("a.json", 7)
+    assert counts(loaded.load()) == (0, 1, 1, 0)
+    assert loaded.events() == {"a.json": [7], "b.json": [3]}
+
+
+def test_other_root_is_refused(loaded: Loader, tmp_path: Path) -> None:
+    before = loaded.state()
+    first, loaded.root = loaded.root, tmp_path / "log_data_new"
+    loaded.write("c.json", 5)
+    with pytest.raises(SparkifyError) as error:
+        loaded.load()
+    assert f"file://{first};" in str(error.value)
+    assert f"SPARKIFY_LOG_DATA now means file://{loaded.root}." in str(error.value)
+    assert '{"ops": {"staging_events": {"config": {"full_reload": true}}}}' in str(error.value)
+    assert loaded.state() == before
+    assert counts(loaded.load(full_reload=True)) == (1, 0, 0, 0)
+    assert loaded.events() == {"c.json": [5]}
+
+
+def test_full_reload_forgets_what_vanished(loaded: Loader) -> None:
+    (loaded.root / "a.json").unlink()
+    loaded.write("c.json", 4)
+    before = {object_id for object_id, *_ in loaded.query(HISTORY)}
+    assert counts(loaded.load(full_reload=True)) == (2, 0, 0, 0)
+    assert loaded.events() == {"b.json": [3], "c.json": [4]}
+    assert before.isdisjoint(object_id for object_id, *_ in loaded.query(HISTORY))
+    assert "rebuilding" in loaded.said[0]
+
+
+@pytest.mark.parametrize("share", [0, 0.3])
+def test_more_rejected_than_allowed(share: float, loaded: Loader) -> None:
+    before = loaded.state()
+    loaded.write("b.json", 8)
+    path = loaded.write("c.json", 4, text="one\ntwo\nthree\nfour\n")
+    with pytest.raises(SparkifyError) as error:
+        loaded.load(share=share)
+    message = str(error.value)
+    assert "4 of 6 records of event_files cannot be read" in message
+    assert f"the share of {share:g} that SPARKIFY_MAX_REJECTED_SHARE allows" in message
+    assert message.count(f"{path}, line ") == 3
+    assert f"{path}, line 2: not a JSON object; " in message
+    assert loaded.state() == before
+
+
+def test_as_many_rejected_as_allowed(loader: Loader) -> None:
+    loader.write("a.json", 1, 2, 3, text="nothing")
+    load = loader.load(share=0.25)
+    assert (load.loaded, load.rejected) == (3, 1)
+    assert load.rejected_samples == [f"{loader.root}/a.json, line 4: not a JSON object"]
+
+
+def test_failed_first_load_leaves_no_table(loader: Loader) -> None:
+    loader.write("a.json", text="nothing")
+    with pytest.raises(SparkifyError, match="1 of 1 records"):
+        loader.load(share=0.5)
+    assert loader.tables() == []
+
+
+def add_column(loader: Loader) -> None:
+    path = loader.sql / "staging/staging_events.sql"
+    text = path.read_text()
+    assert "    auth VARCHAR(64)" in text
+    path.write_text(
+        text.replace("    auth VARCHAR(64)", "    extra INTEGER,\n    auth VARCHAR(64)")
+    )
+
+
+def test_table_of_another_shape_is_rebuilt(loaded: Loader) -> None:
+    loaded.write("c.json", event(4) | {"extra": 9})
+    loaded.load()
+    assert loaded.said == []
+    add_column(loaded)
+    assert counts(loaded.load()) == (3, 0, 0, 0)
+    assert loaded.query("SELECT sessionId, extra FROM staging_events ORDER BY 1") == [
+        (1, None),
+        (2, None),
+        (3, None),
+        (4, 9),
+    ]
+    assert "rebuilding" in loaded.said[0]
+
+
+def test_rebuild_that_would_lose_rows_is_refused(loaded: Loader) -> None:
+    (loaded.root / "a.json").unlink()
+    before = loaded.state()
+    add_column(loaded)
+    with pytest.raises(SparkifyError) as error:
+        loaded.load()
+    assert "extra INTEGER" in str(error.value)
+    assert f"1 loaded objects are no longer there (file://{loaded.root}/a.json" in str(error.value)
+    assert loaded.state() == before
+    loaded.load(full_reload=True)
+    assert loaded.events() == {"b.json": [3]}
+
+
+@pytest.mark.parametrize("full_reload", [False, True])
+def test_dropped_table_is_made_again(full_reload: bool, loaded: Loader) -> None:
+    before = loaded.events()
+    loaded.query("DROP TABLE staging_events")
+    assert counts(loaded.load(full_reload=full_reload)) == (2, 0, 0, 0)
+    assert loaded.events() == before
+
+
+def test_dropped_table_whose_files_vanished_is_refused(loaded: Loader) -> None:
+    copy = loaded.query("SELECT * FROM staging_events ORDER BY sessionId")
+    loaded.query("ALTER TABLE staging_events RENAME TO kept")
+    (loaded.root / "a.json").unlink()
+    with (
+        pytest.raises(SparkifyError, match=r"it does not exist.*a\.json"),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(Loader, "verify_balances", lambda _: None)
+        loaded.load()
+    assert loaded.query("SELECT * FROM kept ORDER BY sessionId") == copy
+
+
+def test_table_that_no_history_knows_is_not_added_to(loaded: Loader) -> None:
+    loaded.query("DROP TABLE load_history; DROP TABLE rejected_records")
+    assert counts(loaded.load()) == (2, 0, 0, 0)
+    assert loaded.events() == {"a.json": [1, 2], "b.json": [3]}
+
+
+def test_ledger_of_another_version_is_refused(loaded: Loader) -> None:
+    loaded.query("ALTER TABLE load_history ADD COLUMN extra INTEGER")
+    with pytest.raises(SparkifyError, match="load_history was made by another version"):
+        loaded.load()
+
+
+def test_type_that_json_is_not_read_into(loader: Loader) -> None:
+    loader.write("a.json", 1)
+    path = loader.sql / "staging/staging_events.sql"
+    path.write_text(path.read_text().replace("auth VARCHAR(64)", "auth DECIMAL(3, 1)"))
+    with pytest.raises(SparkifyError, match=r"column auth: type DECIMAL\(3, 1\) is not one"):
+        loader.load()
+    assert loader.tables() == []
+
+
+def append(path: Path) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(event(99)) + "\n")
+
+
+def replace(path: Path) -> None:
+    copy = path.with_name(".copy")
+    copy.write_bytes(path.read_bytes())
+    copy.replace(path)
+
+
+@pytest.mark.parametrize("change", [append, replace, Path.unlink])
+@pytest.mark.parametrize("hook", ["before it is read", "while it is read", "after it is read"])
+@pytest.mark.parametrize("way", [-1, 1 << 60], ids=["fast", "careful"])
+def test_object_that_changes_during_the_load(
+    change: Callable[[Path], None],
+    hook: str,
+    way: int,
+    loaded: Loader,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = loaded.state()
+    path = loaded.write("c.json", *range(10, 50))
+    changed: list[Path] = []
+
+    def change_once(item: InputObject) -> None:
+        if item.path == path and not changed:
+            changed.append(path)
+            change(path)
+
+    def before_open(item: InputObject) -> Any:
+        if hook == "before it is read":
+            change_once(item)
+        stream = open_object(item)
+        if hook == "while it is read":
+            change_once(item)
+        return stream
+
+    def before_verify(item: InputObject) -> None:
+        change_once(item)
+        verify_unchanged(item)
+
+    monkeypatch.setattr(reading, "TINY_BYTES", way)
+    monkeypatch.setattr(reading, "open_object", before_open)
+    monkeypatch.setattr(reading, "verify_unchanged", before_verify)
+    with pytest.raises(SparkifyError, match=r"c\.json (changed while|cannot be read)"):
+        loaded.load()
+    assert changed
+    monkeypatch.undo()
+    assert loaded.state() == before
+
+
+def test_crash_in_a_later_batch_leaves_everything_as_it_was(
+    loaded: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = loaded.state()
+    batches = []
+
+    def read(*arguments: Any) -> reading.Reading:
+        batches.append(arguments[2])
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        return reading.read_objects(*arguments)
+
+    loaded.write("b.json", 4)
+    loaded.write("c.json", 5)
+    monkeypatch.setattr(loading, "BATCH_OBJECTS", 1)
+    monkeypatch.setattr(loading, "read_objects", read)
+    with pytest.raises(KeyboardInterrupt):
+        loaded.load()
+    assert [len(batch) for batch in batches] == [1, 1]
+    assert loaded.state() == before
+
+
+@pytest.mark.parametrize("limit", [("BATCH_OBJECTS", 2), ("BATCH_BYTES", 1), ("BATCH_BYTES", 300)])
+def test_batches_make_no_difference(
+    limit: tuple[str, int], loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(7):
+        loader.write(f"{number}.json", number, text="nothing" * (number % 2))
+    loader.write("empty.json")
+    monkeypatch.setattr(loading, *limit)
+    monkeypatch.setattr(loading, "PROGRESS_SECONDS", 0.0)
+    load = loader.load()
+    assert (load.new, load.loaded, load.rejected) == (8, 7, 3)
+    assert loader.events() == {f"{n}.json": [n] for n in range(7)} | {"empty.json": []}
+    assert len(loader.said) > 1
+    assert "8 records" not in loader.said[0]
+    assert ", 10 records, " in loader.said[-1]
+
+
+def test_progress_before_the_first_byte(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = loader.root / "empty.json"
+    path.parent.mkdir()
+    path.touch()
+    monkeypatch.setattr(loading, "PROGRESS_SECONDS", 0.0)
+    loader.load()
+    assert "0 of 0 MB, 0 records" in loader.said[0]
+
+
+def test_sample_source_converges(loader: Loader) -> None:
+    """The sample data is made anew when its size changes: what vanished goes without asking."""
+    loader.is_sample = True
+    loader.write("a.json", 1, 2, text="nothing")
+    loader.write("b.json", 3)
+    loader.load()
+    (loader.root / "a.json").unlink()
+    assert counts(loader.load()) == (1, 0, 0, 0)
+    assert loader.events() == {"b.json": [3]}
+    assert counts(loader.load()) == (0, 0, 1, 0)
+
+
+def test_sample_table_of_another_shape_is_rebuilt(loader: Loader) -> None:
+    loader.is_sample = True
+    loader.write("a.json", 1)
+    loader.load()
+    add_column(loader)
+    loader.write("b.json", event(2) | {"extra": 5})
+    assert counts(loader.load()) == (2, 0, 0, 0)
+    assert loader.query("SELECT extra FROM staging_events ORDER BY sessionId") == [(None,), (5,)]
+
+
+def test_real_source_replaces_the_sample_but_not_the_other_way(
+    loader: Loader, tmp_path: Path
+) -> None:
+    loader.is_sample = True
+    loader.write("a.json", 1)
+    loader.load()
+    sample, loader.root, loader.is_sample = loader.root, tmp_path / "real", False
+    loader.write("c.json", 5)
+    assert counts(loader.load()) == (1, 0, 0, 0)
+    assert loader.events() == {"c.json": [5]}
+    loader.root, loader.is_sample = sample, True
+    with pytest.raises(SparkifyError, match="the sample data now means sample:file://"):
+        loader.load()
+    assert loader.events() == {"c.json": [5]}
+
+
+def test_two_tables_share_the_ledgers(loaded: Loader) -> None:
+    songs = loaded.folder / "song_data"
+    songs.mkdir()
+    record = {"artist_id": "A", "artist_name": 112, "song_id": "S", "title": 4.6, "year": 0}
+    (songs / "a.json").write_text(json.dumps(record))
+    catalog = Catalog.load(loaded.sql)
+    for _ in range(2):
+        with DuckDBWarehouse(path=str(loaded.warehouse)).transaction() as session:
+            load_source(
+                session,
+                catalog,
+                catalog.tables["staging_songs"],
+                Source("song_files", songs, "SPARKIFY_SONG_DATA"),
+                max_rejected_share=0,
+                full_reload=True,
+                run_id="songs",
+                log=loaded.said.append,
+            )
+    assert loaded.query("SELECT artist_name, title, year FROM staging_songs") == [("112", "4.6", 0)]
+    assert loaded.query(
+        "SELECT table_name, COUNT(*), SUM(rows_loaded) FROM load_history GROUP BY ALL ORDER BY 1"
+    ) == [("staging_events", 2, 3), ("staging_songs", 1, 1)]
+    assert loaded.query("SELECT COUNT(DISTINCT object_id) FROM load_history") == [(3,)]
+    assert loaded.query("SELECT raw_text FROM rejected_records") == [("nothing",)]

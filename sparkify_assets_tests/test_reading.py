@@ -1,0 +1,754 @@
+"""Every record of every object becomes one row or one rejection, whatever stands around it.
+
+Expected values are written out or computed with plain `json`, never with the code under test. What
+an object holds is read in both ways, the fast and the careful one, which must find the same.
+"""
+
+import gzip
+import json
+import random
+import time
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+from sparkify_assets import reading
+from sparkify_assets.catalog import Catalog, Table
+from sparkify_assets.errors import SparkifyError
+from sparkify_assets.sources import Source
+
+FAST, CAREFUL = -1, 1 << 60  # settings of TINY_BYTES that send every object that way
+LIMIT = 4 * 1024 * 1024  # bytes of the longest record
+SQL = """
+CREATE TABLE things (
+    id INTEGER NOT NULL, name VARCHAR(20), big BIGINT, small SMALLINT, score DOUBLE PRECISION,
+    ratio REAL, at TIMESTAMP, day DATE, ok BOOLEAN, nickName VARCHAR(8), note VARCHAR(MAX),
+    object_id INTEGER NOT NULL
+)
+"""
+Row = dict[str, Any]
+
+
+class Found(NamedTuple):
+    """What became of one object; rows hold the values that are not null, in order of id."""
+
+    records: int
+    rows: list[Row]
+    rejected: list[tuple[int, str | None, str, str]]
+
+
+def table_of(folder: Path, sql: str) -> Table:
+    name = sql.split()[2]
+    (folder / "staging").mkdir(parents=True)
+    (folder / "staging" / f"{name}.sql").write_text(f"-- loaded from: files\n{sql};")
+    return Catalog.load(folder).tables[name]
+
+
+@pytest.fixture(scope="module")
+def things(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    return table_of(tmp_path_factory.mktemp("sql"), SQL)
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as connection:
+        yield connection
+
+
+@pytest.fixture(params=[FAST, CAREFUL], ids=["fast", "careful"])
+def way(request: pytest.FixtureRequest) -> int:
+    way: int = request.param
+    return way
+
+
+def read_all(
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    folder: Path,
+    contents: list[bytes],
+    way: int | None = None,
+) -> list[Found]:
+    """Reads objects in one call and finds what became of each; the balance holds for all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, content in enumerate(contents):
+        (folder / f"{number:05}.json").write_bytes(content)
+    columns = ", ".join(f'"{c.name}" {c.type.replace("(MAX)", "")}' for c in table.columns)
+    connection.execute(f'CREATE OR REPLACE TABLE "{table.name}" ({columns})')
+    with pytest.MonkeyPatch.context() as patch:
+        if way is not None:
+            patch.setattr(reading, "TINY_BYTES", way)
+        objects = dict(enumerate(Source("files", folder, "FILES").objects(), start=7))
+        result = reading.read_objects(connection, table, objects)
+    keys = {c.name: c.key for c in table.columns}
+    cursor = connection.execute(f'SELECT * FROM "{table.name}" ORDER BY ALL')
+    names = [keys[c[0]] for c in cursor.description or []]
+    rows: dict[int, list[Row]] = {number: [] for number in objects}
+    for values in cursor.fetchall():
+        row = {n: v for n, v in zip(names, values, strict=True) if v is not None}
+        rows[row.pop("object_id")].append(row)
+    found = []
+    for number in objects:
+        rejected = [
+            (r.line, r.column, r.reason, r.raw) for r in result.rejections if r.object_id == number
+        ]
+        count = result.counts[number]
+        assert (count.loaded, count.rejected) == (len(rows[number]), len(rejected))
+        assert count.records == count.loaded + count.rejected
+        rejected.sort(key=lambda r: (r[0], r[1] or "", r[2:]))
+        found.append(Found(count.records, rows[number], rejected))
+    assert set(result.counts) == set(objects)
+    return found
+
+
+# --- One odd input each ----------------------------------------------------------------------
+
+ONE = b'{"id": 1}'
+TWO = b'{"id": 2}'
+Rejected = tuple[int, str | None, str]  # line, column, part of the reason
+CASES: dict[str, tuple[bytes, list[Row], list[Rejected]]] = {
+    "empty file": (b"", [], []),
+    "only blank lines": (b"\n\n \t\n\r\n\n", [], []),
+    "sound": (ONE + b"\n" + TWO + b"\n", [{"id": 1}, {"id": 2}], []),
+    "no final newline": (ONE + b"\n" + TWO, [{"id": 1}, {"id": 2}], []),
+    "blank lines between": (
+        b"\n" + ONE + b"\n\n  \n" + TWO + b"\nx",
+        [{"id": 1}, {"id": 2}],
+        [(6, None, "not a JSON object")],
+    ),
+    "CRLF": (
+        ONE + b"\r\n\r\n" + TWO + b"\r\n[\r\n",
+        [{"id": 1}, {"id": 2}],
+        [(4, None, "not a JSON object")],
+    ),
+    "lone CR": (ONE + b"\r" + TWO + b"\r", [{"id": 1}, {"id": 2}], []),
+    "CR as a blank": (b'{"id":\r1}\n', [{"id": 1}], []),
+    "form feeds": (b"\v\n" + ONE + b"\f\n", [{"id": 1}], []),
+    "BOM": (b"\xef\xbb\xbf" + ONE + b"\n" + TWO, [{"id": 1}, {"id": 2}], []),
+    "BOM of a joined file": (
+        ONE + b"\n\xef\xbb\xbf" + TWO,
+        [{"id": 1}, {"id": 2}],
+        [],
+    ),
+    "malformed line": (
+        ONE + b'\n{"id": }\n' + TWO,
+        [{"id": 1}, {"id": 2}],
+        [(2, None, "not valid JSON: Expecting value: character 8")],
+    ),
+    "malformed first line": (b"{'id': 2}\n" + ONE, [{"id": 1}], [(1, None, "not valid JSON")]),
+    "truncated last line": (
+        ONE + b'\n{"id": 2, "name": "cu',
+        [{"id": 1}],
+        [(2, None, "not valid JSON: Unterminated string")],
+    ),
+    "truncated line before a sound one": (
+        b'{"id": 2, "name":\n' + ONE,
+        [{"id": 1}],
+        [(1, None, "not valid JSON")],
+    ),
+    "text outside of JSON": (
+        b"id,name\n1,x\n" + ONE,
+        [{"id": 1}],
+        [(1, None, "not a JSON object"), (2, None, "not a JSON object")],
+    ),
+    # values that do not fit
+    "fraction in INTEGER": (b'{"id": 4.7}', [], [(1, "id", "id is 4.7, not INTEGER")]),
+    "text in INTEGER": (b'{"id": "abc"}', [], [(1, "id", "id is abc, not INTEGER")]),
+    "true in INTEGER": (b'{"id": true}', [], [(1, "id", "id is true, not INTEGER")]),
+    "too large for INTEGER": (b'{"id": 2147483648}', [], [(1, "id", "2147483648, not INTEGER")]),
+    "object in INTEGER": (b'{"id": {"a": 1}}', [], [(1, "id", "not INTEGER")]),
+    "too large for BIGINT": (
+        b'{"id": 1, "big": 99999999999999999999}',
+        [],
+        [(1, "big", "big is 99999999999999999999, not BIGINT")],
+    ),
+    "true in BIGINT": (b'{"id": 1, "big": true}', [], [(1, "big", "true, not BIGINT")]),
+    "rounded in BIGINT": (b'{"id": 1, "big": 9007199254740993.0}', [], [(1, "big", "not BIGINT")]),
+    "too large for SMALLINT": (b'{"id": 1, "small": 40000}', [], [(1, "small", "not SMALLINT")]),
+    "text in DOUBLE": (
+        b'{"id": 1, "score": "abc"}',
+        [],
+        [(1, "score", "score is abc, not DOUBLE PRECISION")],
+    ),
+    "NaN in DOUBLE": (b'{"id": 1, "score": NaN}', [], [(1, "score", "not DOUBLE PRECISION")]),
+    "infinity in DOUBLE": (b'{"id": 1, "score": -Infinity}', [], [(1, "score", "not DOUBLE")]),
+    "too large for DOUBLE": (b'{"id": 1, "score": 1e400}', [], [(1, "score", "not DOUBLE")]),
+    "too large for REAL": (b'{"id": 1, "ratio": 1e39}', [], [(1, "ratio", "not REAL")]),
+    "text in TIMESTAMP": (
+        b'{"id": 1, "at": "2018-11-01"}',
+        [],
+        [(1, "at", "at is 2018-11-01, not epoch milliseconds")],
+    ),
+    "year 10000": (b'{"id": 1, "at": 253402300800000}', [], [(1, "at", "epoch milliseconds")]),
+    "no such day": (b'{"id": 1, "day": "2018-02-30"}', [], [(1, "day", "not DATE")]),
+    "time in DATE": (b'{"id": 1, "day": "2018-02-03 10:00"}', [], [(1, "day", "not DATE")]),
+    "endless DATE": (b'{"id": 1, "day": "infinity"}', [], [(1, "day", "not DATE")]),
+    "2 in BOOLEAN": (b'{"id": 1, "ok": 2}', [], [(1, "ok", "ok is 2, not BOOLEAN")]),
+    "too long for VARCHAR": (
+        b'{"id": 1, "name": "abcdefghijklmnopqrstu"}',
+        [],
+        [(1, "name", "name is 21 bytes long, more than VARCHAR(20)")],
+    ),
+    "too many bytes for VARCHAR": (
+        '{"id": 1, "nickName": "äöüßé"}'.encode(),
+        [],
+        [(1, "nickname", "nickName is 10 bytes long, more than VARCHAR(8)")],
+    ),
+    "escaped NUL": (b'{"id": 1, "name": "a\\u0000b"}', [], [(1, "name", "NUL")]),
+    "escaped NUL in INTEGER": (b'{"id": "1\\u0000"}', [], [(1, "id", "not INTEGER")]),
+    "required key missing": (b'{"name": "x"}\n' + ONE, [{"id": 1}], [(1, "id", "id is missing")]),
+    "required key null": (b'{"id": null}', [], [(1, "id", "id is missing")]),
+    "required key empty": (b'{"id": ""}', [], [(1, "id", "id is missing")]),
+    "key in other letters": (b'{"ID": 1, "name": "x"}', [], [(1, "id", "id is missing")]),
+    "empty object": (b"{}\n" + ONE, [{"id": 1}], [(1, "id", "id is missing")]),
+    # values that fit, oddly
+    "every type": (
+        b'{"id": -2147483648, "name": "x", "big": 9223372036854775807, "small": -32768, '
+        b'"score": 1.5e300, "ratio": 0.25, "at": 1541105830796, "day": "2018-11-01", "ok": true}',
+        [
+            {
+                "id": -2147483648,
+                "name": "x",
+                "big": 2**63 - 1,
+                "small": -32768,
+                "score": 1.5e300,
+                "ratio": 0.25,
+                "at": datetime(2018, 11, 1, 20, 57, 10, 796000),
+                "day": date(2018, 11, 1),
+                "ok": True,
+            }
+        ],
+        [],
+    ),
+    "numbers as text": (
+        b'{"id": "1", "big": "-5", "score": "1.5", "at": "1000"}',
+        [{"id": 1, "big": -5, "score": 1.5, "at": datetime(1970, 1, 1, 0, 0, 1)}],
+        [],
+    ),
+    "whole numbers with a point": (
+        b'{"id": 38.0, "big": 9007199254740991, "at": 1.541105830796E12}',
+        [{"id": 38, "big": 2**53 - 1, "at": datetime(2018, 11, 1, 20, 57, 10, 796000)}],
+        [],
+    ),
+    "numbers in text": (
+        b'{"id": 1, "name": 112, "nickName": 4.6}\n{"id": 2, "name": false}',
+        [{"id": 1, "name": "112", "nickName": "4.6"}, {"id": 2, "name": "false"}],
+        [],
+    ),
+    "empty text": (
+        b'{"id": 1, "name": "", "big": "", "score": "", "at": "", "day": "", "ok": ""}',
+        [{"id": 1, "name": ""}],
+        [],
+    ),
+    "objects and arrays in text": (
+        b'{"id": 1, "name": {"a": [1, null]}, "nickName": [1, "x"]}',
+        [{"id": 1, "name": '{"a":[1,null]}', "nickName": '[1,"x"]'}],
+        [],
+    ),
+    "years 1 and 9999": (
+        b'{"id": 1, "at": -62135596800000}\n{"id": 2, "at": 253402300799999}',
+        [
+            {"id": 1, "at": datetime(1, 1, 1)},
+            {"id": 2, "at": datetime.max.replace(microsecond=999000)},
+        ],
+        [],
+    ),
+    "other order, other keys": (
+        b'{"x": [1, {"id": 9}], "name": "x", "filename": "f", "the object": 3, "the record": 4, '
+        b'"the json": {}, "the file": "g", "object_id": 99, "id": 1}',
+        [{"id": 1, "name": "x"}],
+        [],
+    ),
+    "the first of duplicate keys counts": (b'{"id": 1, "id": 2}', [{"id": 1}], []),
+    "the first of duplicate keys does not fit": (
+        b'{"id": "x", "id": 2}',
+        [],
+        [(1, "id", "id is x, not INTEGER")],
+    ),
+    "not line ends": (
+        '{"id": 1, "name": "a\u2028b\u0085c\u2029d"}\n'.encode() + TWO,
+        [{"id": 1, "name": "a\u2028b\u0085c\u2029d"}, {"id": 2}],
+        [],
+    ),
+    "quotes of all kinds": (
+        '{"id": 1, "name": "“a” \\"b\\" \'c\'"}\n{“id”: 2}\n'.encode(),
+        [{"id": 1, "name": "“a” \"b\" 'c'"}],
+        [(2, None, "not valid JSON")],
+    ),
+    "a comma too many, as DuckDB reads it": (b'{"id": 1,}\n' + TWO, [{"id": 1}, {"id": 2}], []),
+    "integer of 5,000 digits": (
+        b'{"id": ' + b"9" * 5000 + b'}\n{"id": 1, "x": ' + b"9" * 5000 + b"}\n" + TWO,
+        [{"id": 1}, {"id": 2}],
+        [(1, "id", "not INTEGER")],
+    ),
+    "deep nesting": (
+        b'{"id": 1, "x": ' + b"[" * 50_000 + b"]" * 50_000 + b"}\n" + TWO,
+        [{"id": 1}, {"id": 2}],
+        [],
+    ),
+    "deep nesting, damaged": (
+        b'{"id": 1, "x": ' + b"[" * 50_000 + b"]" * 49_999 + b"}\n" + TWO,
+        [{"id": 2}],
+        [(1, None, "not valid JSON")],
+    ),
+    # bytes that are not text
+    "invalid UTF-8": (
+        b'{"id": 1, "name": "\xff"}\n' + TWO,
+        [{"id": 2}],
+        [(1, None, "not UTF-8 text")],
+    ),
+    "invalid UTF-8 beside a sound record": (
+        ONE + b" \xff\xfe\n" + TWO,
+        [{"id": 2}],
+        [(1, None, "not UTF-8 text")],
+    ),
+    "raw NUL": (b'{"id": 1, "name": "a\0b"}\n' + TWO, [{"id": 2}], [(1, None, "not valid JSON")]),
+    "NULs at the end": (ONE + b"\n" + b"\0" * 99, [{"id": 1}], [(2, None, "not a JSON object")]),
+    "raw tab in text": (b'{"id": 1, "name": "a\tb"}', [], [(1, None, "not valid JSON")]),
+    "half a surrogate pair": (
+        b'{"id": 1, "name": "\\ud800"}\n{"id": 2, "name": "\\ud83c\\udfb5"}',
+        [{"id": 2, "name": "🎵"}],
+        [(1, None, "not valid JSON")],
+    ),
+    "UTF-16": (
+        '{"id": 1}\n{"id": 2}\n'.encode("utf-16-le"),
+        [],
+        [(1, None, "not valid JSON"), (2, None, "not a JSON object"), (3, None, "not a JSON")],
+    ),
+    "UTF-16 with a mark": (
+        b'\xff\xfe{\0"\0i\0d\0"\0:\0001\0}\0',
+        [],
+        [(1, None, "not UTF-8 text")],
+    ),
+    # what is not an object
+    "arrays": (
+        b'[{"id": 1}]\n[]\n' + TWO,
+        [{"id": 2}],
+        [(1, None, "not a JSON object"), (2, None, "")],
+    ),
+    "numbers": (
+        b"42\n-1.5\n" + TWO,
+        [{"id": 2}],
+        [(1, None, "not a JSON"), (2, None, "not a JSON")],
+    ),
+    "strings": (b'"id"\n' + TWO, [{"id": 2}], [(1, None, "not a JSON object")]),
+    "null": (b"null\n" + TWO, [{"id": 2}], [(1, None, "not a JSON object")]),
+    "one array over many lines": (
+        b'[\n{"id": 1},\n{"id": 2}\n]\n',
+        [{"id": 1}, {"id": 2}],
+        [(1, None, "not a JSON"), (2, None, "not a JSON"), (4, None, "not a JSON")],
+    ),
+    # more or less than an object on a line
+    "concatenated": (ONE + TWO + b' {"id":3}', [{"id": 1}, {"id": 2}, {"id": 3}], []),
+    "garbage between": (
+        ONE + b" x " + TWO + b'\n{"id": 3}',
+        [{"id": 1}, {"id": 3}],
+        [(1, None, "not a JSON object")],
+    ),
+    "closed twice": (ONE + b"}\n" + TWO, [{"id": 1}, {"id": 2}], [(1, None, "not a JSON object")]),
+    "pretty-printed": (
+        b'{\n  "id": 1,\n  "name": "x y"\n}\n' + TWO,
+        [{"id": 1, "name": "x y"}, {"id": 2}],
+        [],
+    ),
+    "a value alone on its line": (
+        b'{"id":\n1\n,"name":\n"x"\n,"score":\n2.5\n}\n' + TWO,
+        [{"id": 1, "name": "x", "score": 2.5}, {"id": 2}],
+        [],
+    ),
+    "pretty-printed and concatenated": (
+        b'{\n "id": 1\n}{\n "id": 2\n}\n{\n "id": "x"\n}',
+        [{"id": 1}, {"id": 2}],
+        [(6, "id", "id is x, not INTEGER")],
+    ),
+    "pretty-printed and truncated": (
+        b'{\n "id": 3,\n "x": {\n' + b'{\n "id": 1\n}\n' + b'}\n{\n "id": 2\n}\n',
+        [{"id": 1}, {"id": 2}],
+        [
+            (1, None, "not valid JSON"),
+            (2, None, "not a JSON object"),
+            (3, None, "not a JSON object"),
+            (7, None, "not a JSON object"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_odd_input(
+    case: str, way: int, things: Table, connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    content, rows, rejected = CASES[case]
+    [found] = read_all(connection, things, tmp_path, [content], way)
+    assert found.rows == sorted(rows, key=lambda row: row["id"])
+    assert [r[:2] for r in found.rejected] == [r[:2] for r in rejected]
+    for (_, _, reason, _), (_, _, part) in zip(found.rejected, rejected, strict=True):
+        assert part in reason
+
+
+def test_all_odd_inputs_at_once(
+    way: int, things: Table, connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    """Rows and rejections go to the object they come from."""
+    cases = list(CASES.values())
+    found = read_all(connection, things, tmp_path, [content for content, _, _ in cases], way)
+    for one, (_, rows, rejected) in zip(found, cases, strict=True):
+        assert one.rows == sorted(rows, key=lambda row: row["id"])
+        assert [r[:2] for r in one.rejected] == [r[:2] for r in rejected]
+
+
+def test_objects_of_both_ways_in_one_call(
+    things: Table, connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    padding = b'{"id": 3, "name": "padding"}\n' * 1000
+    contents = [c for content, _, _ in CASES.values() for c in (content, padding + content)]
+    found = read_all(connection, things, tmp_path, contents)
+    for case, small, large in zip(CASES, found[::2], found[1::2], strict=True):
+        assert len(large.rows) == 1000 + len(small.rows), case
+        assert [r for r in large.rows if r.get("name") != "padding"] == small.rows, case
+        assert [(line - 1000, *rest) for line, *rest in large.rejected] == small.rejected, case
+
+
+@pytest.mark.parametrize(
+    ("content", "raw"),
+    [
+        (b'  {"id": "x"}  \r\n', '{"id": "x"}'),
+        (b'{"id":\r\n "x"\r\n}\r\n', '{"id":\n "x"\n}'),
+        (b"caf\xe9\n", "caf\\xe9"),
+        (b'{"id": 1, "name": "\xc3\xa9\xe9"}\n', '{"id": 1, "name": "é\\xe9"}'),
+        (b"a\0b\n", "a\\x00b"),
+        (b'{"id": "\\u0000"}', '{"id": "\\u0000"}'),
+        (b'{"id": "' + "é".encode() * 40_000 + b'"}', '{"id": "' + "é" * 32_496),
+        (b"x" * (LIMIT + 5), "x" * 65_000),
+        (b"\xff" * 65_000, "\\xff" * 16_250),
+    ],
+)
+def test_raw_text(
+    content: bytes,
+    raw: str,
+    way: int,
+    things: Table,
+    connection: duckdb.DuckDBPyConnection,
+    tmp_path: Path,
+) -> None:
+    [found] = read_all(connection, things, tmp_path, [content], way)
+    assert [r[3] for r in found.rejected] == [raw]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"], ids=["cut", "LF", "CRLF"])
+@pytest.mark.parametrize("length", [LIMIT - 1, LIMIT, LIMIT + 1, LIMIT + 2, 10_000_000])
+@pytest.mark.parametrize("sound", [True, False])
+def test_long_lines(
+    length: int,
+    end: bytes,
+    sound: bool,
+    way: int,
+    things: Table,
+    connection: duckdb.DuckDBPyConnection,
+    tmp_path: Path,
+) -> None:
+    """Up to the limit a line is a record like others; above it is one rejection, cut."""
+    line = b'{"id": 3, "x": "'
+    line += b"y" * (length - len(line) - 2) + (b'"}' if sound else b"]]")
+    content = ONE + b"\n" + line + end + (TWO if end else b"")
+    [found] = read_all(connection, things, tmp_path, [content], way)
+    others = [{"id": 1}, {"id": 2}] if end else [{"id": 1}]
+    if sound and length <= LIMIT:
+        assert found.rows == [*others, {"id": 3}]
+        assert found.rejected == []
+    else:
+        assert found.rows == others
+        [(number, column, reason, raw)] = found.rejected
+        assert (number, column) == (2, None)
+        assert ("longer than 4,194,304 bytes" in reason) == (length > LIMIT)
+        assert raw == line[:65_000].decode()
+
+
+def test_record_of_several_lines_is_bounded_too(
+    way: int, things: Table, connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    def pretty(number: int, length: int) -> bytes:
+        line = b'\n"x": "' + b"y" * 1000 + b'",'
+        text = b'{"id": %d,' % number + line * (length // len(line) - 1)
+        return text + b'\n"x":' + b" " * (length - len(text) - 7) + b"0}"
+
+    contents = [pretty(1, LIMIT) + b"\n" + pretty(2, LIMIT + 1) + b"\n" + pretty(3, LIMIT)]
+    assert [len(part) for part in contents] == [3 * LIMIT + 3]
+    [found] = read_all(connection, things, tmp_path, contents, way)
+    assert found.rows == [{"id": 1}, {"id": 3}]
+    assert found.rejected
+    assert all(raw.startswith(('{"id": 2,', '"x"')) for _, _, _, raw in found.rejected)
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_gzip_is_refused(
+    size: int, things: Table, connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    packed = gzip.compress(ONE + b"\n" + random.Random(1).randbytes(size))
+    with pytest.raises(SparkifyError, match=r"00001\.json is gzip-compressed"):
+        read_all(connection, things, tmp_path, [ONE, packed])
+
+
+def test_table_without_required_columns(
+    way: int, connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    table = table_of(
+        tmp_path / "sql", "CREATE TABLE loose (a VARCHAR, number INTEGER, object_id INTEGER)"
+    )
+    content = b'{"a": "x"}\n{"number": 0}\n{}\n{"A": 1}\n[1]\n{"a"}\n'
+    [found] = read_all(connection, table, tmp_path / "data", [content], way)
+    assert found.records == 6
+    assert found.rows == [{"a": "x"}, {"number": 0}] or found.rows == [{"number": 0}, {"a": "x"}]
+    assert [(line, reason.split(":")[0]) for line, _, reason, _ in found.rejected] == [
+        (3, "has no value for any column"),
+        (4, "has no value for any column"),
+        (5, "not a JSON object"),
+        (6, "not valid JSON"),
+    ]
+
+
+def test_odd_names_of_columns(
+    way: int, connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    names = ["filename", "number", "problem", "value", "record", "json", "columns", "order", "o'k"]
+    columns = ", ".join(f'"{name}" VARCHAR' for name in names)
+    table = table_of(tmp_path / "sql", f"CREATE TABLE odd ({columns}, object_id INTEGER)")
+    record = {name: name.upper() for name in names}
+    content = json.dumps(record).encode() + b'\n{"order": "a\\u0000"}\n'
+    [found] = read_all(connection, table, tmp_path / "data", [content], way)
+    assert found.rows == [record]
+    assert [r[:2] for r in found.rejected] == [(2, "order")]
+
+
+def test_folder_for_temporary_files_with_an_odd_name(
+    things: Table,
+    connection: duckdb.DuckDBPyConnection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    odd = tmp_path / "t*[m]?p"
+    odd.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(odd))
+    for way in (FAST, CAREFUL):
+        [found] = read_all(connection, things, tmp_path / "data", [ONE + b"\n" + TWO], way)
+        assert found.rows == [{"id": 1}, {"id": 2}]
+    assert list(odd.iterdir()) == []
+
+
+def test_no_place_for_temporary_files(
+    way: int,
+    things: Table,
+    connection: duckdb.DuckDBPyConnection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(SparkifyError, match=r"things was not loaded: .*No such file or directory"):
+        read_all(connection, things, tmp_path / "data", [ONE], way)
+
+
+def test_text_of_any_length(
+    way: int, things: Table, connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    lines = [json.dumps({"id": n, "note": "n" * n}).encode() for n in (65_535, 65_536)]
+    [found] = read_all(connection, things, tmp_path, [b"\n".join(lines)], way)
+    assert found.rows == [{"id": 65_535, "note": "n" * 65_535}]
+    assert [r[:2] for r in found.rejected] == [(2, "note")]
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"{\n", b"[\n", b'{"a":\n', b"{,\n", b'{"\n', b",\n", b"{", b"[", b'{"a":', b'"', b"\\"],
+)
+def test_time_grows_with_the_size_alone(
+    piece: bytes, things: Table, connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    """Quadratic time would be minutes."""
+    content = piece * 100_000 + b"\n" + ONE
+    started = time.monotonic()
+    [found] = read_all(connection, things, tmp_path, [content])
+    assert found.rows == [{"id": 1}]
+    assert time.monotonic() - started < 20
+
+
+def test_many_records_on_one_line(
+    things: Table, connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    content = b"".join(b'{"id":%d}' % number for number in range(100_000))
+    started = time.monotonic()
+    [found] = read_all(connection, things, tmp_path, [content])
+    assert found.rows == [{"id": number} for number in range(100_000)]
+    assert time.monotonic() - started < 30
+
+
+# --- Made streams ----------------------------------------------------------------------------
+
+EPOCH = datetime(1970, 1, 1)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)
+records = st.fixed_dictionaries(
+    {"id": st.integers(-(2**31), 2**31 - 1)},
+    optional={
+        "name": texts,
+        "big": st.none() | st.integers(-(2**63), 2**63 - 1),
+        "score": st.floats(allow_nan=False, allow_infinity=False),
+        "at": st.integers(-62_135_596_800_000, 253_402_300_799_999),
+        "ok": st.booleans(),
+        "other": st.recursive(
+            texts | st.integers(), lambda s: st.lists(s, max_size=2), max_leaves=4
+        ),
+    },
+)
+written = st.builds(
+    lambda record, ascii_only, indent: (
+        record,
+        json.dumps(record, ensure_ascii=ascii_only, indent=indent).encode(),
+    ),
+    records,
+    st.booleans(),
+    st.sampled_from([None, None, 0, 2]),
+)
+DAMAGED = [  # each is one rejected record, on a line of its own
+    b'{"id": 2, "name": "cut',
+    b'{"id": 2, "name":',
+    b'{"id": 2,',
+    b'{"id": 2',
+    b"{",
+    b"[",
+    b"]",
+    b"[1, 2]",
+    b"42",
+    b"null",
+    b'"text"',
+    b'{"id": }',
+    b'{"id": true}',
+    b'{"id": 4.5}',
+    b'{"name": "no id"}',
+    b'{"id": 1, "name": "\xff"}',
+    b'{"id": 1, "name": "\\ud800"}',
+    b"\0",
+    b"// note",
+    b'{"id": 1, "name": "' + b"long" * 9 + b'"}',
+]
+broken = st.sampled_from(DAMAGED).map(lambda piece: (None, piece))
+streams = st.lists(
+    st.tuples(written | broken, st.sampled_from([b"\n", b"\n\n", b"\r\n", b" \n\t\n", b"", b" "])),
+    max_size=12,
+)
+
+
+def as_row(record: Row) -> Row:
+    row = {key: value for key, value in record.items() if key != "other" and value is not None}
+    if "at" in row:
+        row["at"] = EPOCH + timedelta(milliseconds=row["at"])
+    return row
+
+
+def in_order(rows: list[Row]) -> list[str]:
+    return sorted(repr(sorted(row.items())) for row in rows)
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
+@given(made=st.lists(streams, min_size=5, max_size=40))
+@example(made=[[((None, piece), b"\n"), (({"id": 1}, b'{\n"id": 1\n}'), b"")] for piece in DAMAGED])
+def test_streams(
+    made: list[list[tuple[tuple[Row | None, bytes], bytes]]],
+    things: Table,
+    connection: duckdb.DuckDBPyConnection,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Sound records are loaded value for value, and nothing but the damaged ones is rejected."""
+    contents = []
+    for stream in made:
+        content = b""
+        for number, ((record, piece), separator) in enumerate(stream):
+            follower = stream[number + 1][0][0] if number + 1 < len(stream) else None
+            glued = b"\n" not in separator and (record is None or follower is None)
+            content += piece + (b"\n" if glued else separator)
+        contents.append(content)
+    folder = tmp_path_factory.mktemp("made")
+    fast = read_all(connection, things, folder, contents, FAST)
+    assert read_all(connection, things, folder, contents, CAREFUL) == fast
+    for stream, found in zip(made, fast, strict=True):
+        sound = [as_row(record) for (record, _), _ in stream if record is not None]
+        assert found.records == len(stream)
+        assert in_order(found.rows) == in_order(sound)
+
+
+edits = st.lists(
+    st.tuples(
+        st.sampled_from(["flip", "delete", "insert"]),
+        st.integers(0, 10_000),
+        st.integers(0, 255) | st.sampled_from(list(b'{}[]",:\\\n\r 0')),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
+@given(
+    made=st.lists(
+        st.tuples(st.lists(records, min_size=1, max_size=8), edits), min_size=5, max_size=40
+    )
+)
+def test_damaged_bytes(
+    made: list[tuple[list[Row], list[tuple[str, int, int]]]],
+    things: Table,
+    connection: duckdb.DuckDBPyConnection,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Lines that stay whole are loaded, whatever became of the bytes of others."""
+    contents = []
+    for lines, changes in made:
+        damaged = bytearray("\n".join(json.dumps(r, ensure_ascii=False) for r in lines).encode())
+        for kind, place, byte in changes:
+            at = place % (len(damaged) + 1)
+            damaged[at : at + (kind != "insert")] = b"" if kind == "delete" else bytes([byte])
+        assume(not damaged.startswith(b"\x1f\x8b"))
+        contents.append(bytes(damaged))
+    folder = tmp_path_factory.mktemp("damaged")
+    fast = read_all(connection, things, folder, contents, FAST)
+    assert read_all(connection, things, folder, contents, CAREFUL) == fast
+    for (lines, _), content, found in zip(made, contents, fast, strict=True):
+        whole = {json.dumps(r, ensure_ascii=False).encode(): r for r in lines}
+        expected = [as_row(whole[line]) for line in content.split(b"\n") if line in whole]
+        rows = in_order(found.rows)
+        for row in in_order(expected):
+            rows.remove(row)  # a row for each, equal ones too
+
+
+@pytest.mark.parametrize("blank_line", [False, True])
+def test_large_object(
+    blank_line: bool,
+    things: Table,
+    connection: duckdb.DuckDBPyConnection,
+    tmp_path: Path,
+) -> None:
+    """Three damaged records among 120,000 are rejected, and nothing else."""
+    moment = datetime(2018, 11, 1, tzinfo=UTC)
+    lines = [
+        json.dumps(
+            {"id": i, "name": f"n{i}", "at": int(moment.timestamp() * 1000) + i, "x": "y" * 220}
+        )
+        for i in range(120_000)
+    ]
+    lines[10] = lines[10][:-5]
+    lines[60_000] = lines[60_000].replace('"id": ', '"id": 0.')
+    lines[119_998] = "null"
+    content = "\n".join(lines).encode() + (b"\n\n" if blank_line else b"")
+    assert len(content) > 30_000_000
+    started = time.monotonic()
+    [found] = read_all(connection, things, tmp_path, [content])
+    print(f"{len(content) / 1e6:.0f} MB in {time.monotonic() - started:.1f} s")
+    start = moment.replace(tzinfo=None)
+    assert [r[:2] for r in found.rejected] == [(11, None), (60_001, "id"), (119_999, None)]
+    assert found.rows == [
+        {"id": i, "name": f"n{i}", "at": start + timedelta(milliseconds=i)}
+        for i in range(120_000)
+        if i not in (10, 60_000, 119_998)
+    ]

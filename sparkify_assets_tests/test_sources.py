@@ -1,0 +1,310 @@
+"""What a folder holds: which of its files are listed, and that any name can be read."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+import pytest
+
+from sparkify_assets import reading
+from sparkify_assets.catalog import Catalog
+from sparkify_assets.errors import SparkifyError
+from sparkify_assets.settings import Settings
+from sparkify_assets.sources import (
+    InputObject,
+    Source,
+    open_object,
+    sources_of,
+    verify_unchanged,
+)
+
+NAMES = [
+    "plain.json",
+    "with blank.json",
+    " outer blanks ",
+    "*.json",
+    "[a-z].json",
+    "question?.json",
+    "100%25.json",
+    "it's.json",
+    '"quoted".json',
+    "back\\slash.json",
+    "new\nline.json",
+    "tab\tulator.json",
+    "Beyoncé 🎵 東京.json",
+    "e\u0301.json",
+    "no extension",
+    "file.csv",
+    "packed.json.gz",  # by its name alone
+    "{a,b}.json",
+    "$HOME.json",
+    "~",
+    "-rf",
+    "#1.json",
+]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "log_data"
+    root.mkdir()
+    return root
+
+
+def put(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('{"id": 1}\n')
+
+
+def source(root: Path) -> Source:
+    return Source("event_files", root, "SPARKIFY_LOG_DATA")
+
+
+def listed(root: Path) -> list[str]:
+    return [str(item.path.relative_to(root)) for item in source(root).objects()]
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[None]:
+    """Root may read everything; what is tested here is somebody who may not."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_every_file_at_every_depth_in_order(root: Path) -> None:
+    names = ["b.json", "a/z.json", "a/b/c/d.json", "a.json", "A.json", "2018/11/x.json", "0"]
+    put(*(root / name for name in names))
+    assert listed(root) == sorted(names)
+    assert listed(root) == listed(root)
+
+
+def test_hidden_files_and_folders_are_no_data(root: Path) -> None:
+    put(
+        root / "a.json",
+        root / ".DS_Store",
+        root / "_SUCCESS",
+        root / "2018/.ipynb_checkpoints/a-checkpoint.json",
+        root / "_temporary/0/b.json",
+        root / ".hidden.json",
+        root / "2018/x_.json",
+    )
+    assert listed(root) == ["2018/x_.json", "a.json"]
+
+
+def test_hidden_parents_of_the_folder_do_not_hide_it(tmp_path: Path) -> None:
+    put(tmp_path / ".cache/_data/a.json")
+    assert listed(tmp_path / ".cache/_data") == ["a.json"]
+
+
+def test_missing_folder(root: Path) -> None:
+    with pytest.raises(SparkifyError, match=r"none does not exist.*Set SPARKIFY_LOG_DATA"):
+        source(root / "none").objects()
+
+
+@pytest.mark.parametrize("hidden", [[], [".DS_Store", "_SUCCESS", "empty/.keep"]])
+def test_folder_without_files(hidden: list[str], root: Path) -> None:
+    put(*(root / name for name in hidden))
+    with pytest.raises(SparkifyError, match="log_data holds no file"):
+        source(root).objects()
+
+
+def test_file_instead_of_a_folder(root: Path) -> None:
+    put(root / "a.json")
+    with pytest.raises(SparkifyError, match=r"a\.json is a file, not the folder"):
+        source(root / "a.json").objects()
+
+
+def test_missing_sample_data_says_how_to_make_it(root: Path) -> None:
+    with pytest.raises(SparkifyError, match="dg launch --assets song_files"):
+        Source("song_files", root / "none", None).objects()
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder that everybody can reach, unlike those of `tmp_path`."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_unreadable_folder(reachable: Path, request: pytest.FixtureRequest) -> None:
+    put(reachable / "a.json", reachable / "closed/b.json")
+    (reachable / "closed").chmod(0)
+    request.getfixturevalue("unprivileged")
+    with pytest.raises(SparkifyError, match=r"cannot be read: Permission denied: .*closed"):
+        source(reachable).objects()
+    with pytest.raises(SparkifyError, match=r"cannot be read: Permission denied: .*closed/b"):
+        source(reachable / "closed/b").objects()
+
+
+def test_unreadable_file(reachable: Path, request: pytest.FixtureRequest) -> None:
+    put(reachable / "a.json")
+    (reachable / "a.json").chmod(0)
+    [item] = source(reachable).objects()
+    request.getfixturevalue("unprivileged")
+    with pytest.raises(SparkifyError, match=r"a\.json cannot be read: Permission denied"):
+        open_object(item)
+
+
+def test_folder_named_like_a_file(root: Path) -> None:
+    put(root / "2018.json/a.json")
+    assert listed(root) == ["2018.json/a.json"]
+
+
+def test_folders_whose_names_begin_alike_are_apart(root: Path) -> None:
+    put(root / "a.json", root.with_name("log_data_old") / "b.json", root.with_name("log_d") / "c")
+    assert listed(root) == ["a.json"]
+    assert [item.path.name for item in source(Path(f"{root}/")).objects()] == ["a.json"]
+
+
+def test_links_to_other_places_are_followed(root: Path, tmp_path: Path) -> None:
+    put(tmp_path / "elsewhere/a.json", tmp_path / "b.json", root / ".store/c.json")
+    (root / "folder").symlink_to(tmp_path / "elsewhere")
+    (root / "file").symlink_to(tmp_path / "b.json")
+    (root / "stored").symlink_to(root / ".store/c.json")  # hidden where it is
+    assert listed(root) == ["file", "folder/a.json", "stored"]
+    assert all(item.size == 10 for item in source(root).objects())
+
+
+def test_root_may_be_a_link(root: Path, tmp_path: Path) -> None:
+    put(root / "a.json")
+    (tmp_path / "link").symlink_to(root)
+    assert listed(tmp_path / "link") == ["a.json"]
+
+
+def test_links_within_the_folder_do_not_double_files(root: Path) -> None:
+    put(root / "2018/11/a.json", root / "2018/12/b.json")
+    (root / "latest").symlink_to("2018/12")
+    (root / "latest.json").symlink_to("2018/12/b.json")
+    assert listed(root) == ["2018/11/a.json", "2018/12/b.json"]
+
+
+def test_circles_of_links_end(root: Path, tmp_path: Path) -> None:
+    put(root / "a/a.json", root / "b/b.json", tmp_path / "out/c.json")
+    (root / "a/b").symlink_to(root / "b")
+    (root / "b/a").symlink_to("../a")
+    (root / "b/up").symlink_to("..")
+    (root / "out").symlink_to(tmp_path / "out")
+    (tmp_path / "out/out").symlink_to(tmp_path / "out")
+    (tmp_path / "out/back").symlink_to(root)
+    assert listed(root) == ["a/a.json", "b/b.json", "out/c.json"]
+
+
+@pytest.mark.parametrize("target", ["gone.json", "link", "/nowhere/gone.json"])
+def test_link_that_leads_nowhere_is_an_error(target: str, root: Path) -> None:
+    put(root / "a.json")
+    (root / "link").symlink_to(target)
+    with pytest.raises(SparkifyError, match=r"log_data cannot be read: .*link"):
+        source(root).objects()
+
+
+def test_what_is_no_regular_file_is_not_opened(root: Path, tmp_path: Path) -> None:
+    put(root / "a.json")
+    os.mkfifo(root / "pipe.json")
+    os.mkfifo(tmp_path / "pipe")
+    (root / "link.json").symlink_to(tmp_path / "pipe")
+    (root / "null").symlink_to("/dev/null")
+    assert listed(root) == ["a.json"]
+
+
+def test_name_that_is_not_utf8_is_refused(root: Path) -> None:
+    Path(os.fsdecode(bytes(root) + b"/caf\xe9.json")).write_text("{}")
+    with pytest.raises(SparkifyError, match=r"caf\\udce9.json' is not UTF-8 text. Rename it") as e:
+        source(root).objects()
+    assert str(e.value).isascii()
+
+
+@pytest.mark.parametrize("tiny", [-1, 1 << 60], ids=["fast", "careful"])
+def test_any_name_can_be_read(
+    tiny: int, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "TINY_BYTES", tiny)
+    for number, name in enumerate(NAMES):
+        folder = root / f"folder {name}"
+        folder.mkdir()
+        (folder / name).write_text(f'{{"id": {number}}}\n{{"id": "{number}x"}}\n')
+    (tmp_path / "sql/staging").mkdir(parents=True)
+    (tmp_path / "sql/staging/events.sql").write_text(
+        "-- loaded from: event_files\nCREATE TABLE events (id INTEGER NOT NULL, object_id INTEGER);"
+    )
+    table = Catalog.load(tmp_path / "sql").tables["events"]
+    objects = dict(enumerate(source(root).objects()))
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE events (id INTEGER, object_id INTEGER)")
+        found = reading.read_objects(connection, table, objects)
+        rows = connection.execute("SELECT id, object_id FROM events").fetchall()
+    assert {NAMES[i]: objects[o].path.name for i, o in rows} == {name: name for name in NAMES}
+    assert len(rows) == len(found.rejections) == len(NAMES)
+    for rejection in found.rejections:
+        item = objects[rejection.object_id]
+        assert item.uri == f"file://{root}/folder {item.path.name}/{item.path.name}"
+        assert rejection.raw == f'{{"id": "{NAMES.index(item.path.name)}x"}}'
+
+
+def replaced(item: InputObject) -> None:
+    item.path.rename(item.path.with_name(".old"))
+    put(item.path)
+
+
+def grown(item: InputObject) -> None:
+    with item.path.open("a") as file:
+        file.write("{}")
+
+
+def touched(item: InputObject) -> None:
+    os.utime(item.path, ns=(0, 1))
+
+
+@pytest.mark.parametrize("change", [replaced, grown, touched])
+def test_changed_object(change: object, root: Path) -> None:
+    put(root / "a.json")
+    os.utime(root / "a.json", ns=(0, 0))
+    [item] = source(root).objects()
+    verify_unchanged(item)
+    open_object(item).close()
+    assert callable(change)
+    change(item)
+    for check in (verify_unchanged, open_object):
+        with pytest.raises(SparkifyError, match=r"a\.json changed while it was being loaded"):
+            check(item)
+    assert source(root).objects()[0].version != item.version
+
+
+def test_vanished_object(root: Path) -> None:
+    put(root / "a.json", root / "b/b.json")
+    first, second = source(root).objects()
+    first.path.unlink()
+    second.path.unlink()
+    second.path.parent.rmdir()
+    put(second.path.parent)  # a file where the folder was
+    for item in (first, second):
+        with pytest.raises(SparkifyError, match="changed while it was being loaded"):
+            verify_unchanged(item)
+        with pytest.raises(SparkifyError, match="cannot be read"):
+            open_object(item)
+
+
+def test_sources_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sample = sources_of(Settings())
+    assert {s.name: s.root for s in sample.values()} == {
+        "song_files": tmp_path / "data/sample/song_data",
+        "event_files": tmp_path / "data/sample/log_data",
+    }
+    assert all(s.is_sample and s.uri == f"sample:file://{s.root}" for s in sample.values())
+    monkeypatch.setenv("HOME", "/home/somebody")
+    chosen = sources_of(Settings(song_data="songs", log_data="~/logs"))
+    assert [s.uri for s in chosen.values()] == [
+        f"file://{tmp_path}/songs",
+        "file:///home/somebody/logs",
+    ]
+    with pytest.raises(SparkifyError, match="SPARKIFY_LOG_DATA is s3://bucket/logs"):
+        sources_of(Settings(song_data="songs", log_data="s3://bucket/logs"))
