@@ -29,7 +29,7 @@ SOURCES = {
     "song_files": "JSON files of the song catalogue, one record a file.",
     "event_files": "JSON files of the activity log, one file a day, one record a line.",
 }
-SAMPLE_NOTE = " Sample data, made up by the simulator: SPARKIFY_SONG_DATA and SPARKIFY_LOG_DATA name your own."
+SAMPLE_NOTE = " Made-up sample data; SPARKIFY_SONG_DATA and SPARKIFY_LOG_DATA name your own files."
 SAMPLE_WRITERS = {
     "song_files": simulator.write_song_files,
     "event_files": simulator.write_event_files,

@@ -229,7 +229,8 @@ BAD_FILES = {
     ),
     "a type that JSON is not read into": (
         "staging/bad.sql",
-        "-- One.\n-- loaded from: song_files\nCREATE TABLE bad (a DECIMAL(9, 2), object_id INTEGER);",
+        "-- One.\n-- loaded from: song_files\n"
+        "CREATE TABLE bad (a DECIMAL(9, 2), object_id INTEGER);",
         r"type DECIMAL\(9, 2\) is not one that JSON is read into",
     ),
     "a type that the engine does not know": (

@@ -128,7 +128,11 @@ CASES: dict[str, tuple[bytes, list[Row], list[Rejected]]] = {
     ),
     "lone CR": (ONE + b"\r" + TWO + b"\r", [{"id": 1}, {"id": 2}], []),
     "CR as a blank": (b'{"id":\r1}\n', [{"id": 1}], []),
-    "form feeds": (b"\v\n" + ONE + b"\f\n", [{"id": 1}], []),
+    "form feeds": (
+        b"\v\n\v" + ONE + b"\f\n" + b'\v{"id": 2,}\f',  # a comma as DuckDB reads it
+        [{"id": 1}, {"id": 2}],
+        [],
+    ),
     "BOM": (b"\xef\xbb\xbf" + ONE + b"\n" + TWO, [{"id": 1}, {"id": 2}], []),
     "BOM of a joined file": (
         ONE + b"\n\xef\xbb\xbf" + TWO,
@@ -412,6 +416,22 @@ def test_objects_of_both_ways_in_one_call(
         assert len(large.rows) == 1000 + len(small.rows), case
         assert [r for r in large.rows if r.get("name") != "padding"] == small.rows, case
         assert [(line - 1000, *rest) for line, *rest in large.rejected] == small.rejected, case
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b'{\n"id": 0,\n"name":\n}\n', b"{\n", b'{"id":\n', b"[\n", b'{"id": 0\n', b"}\n"],
+)
+def test_much_damage_costs_no_sound_record(
+    damaged: bytes, things: Table, connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    contents = [
+        b"".join(damaged + b'{\n"id": %d\n}\n' % number for number in range(3000)),
+        damaged * 3000 + b'{\n"id": 0\n}\n',
+    ]
+    alternating, at_the_end = read_all(connection, things, tmp_path, contents)
+    assert alternating.rows == [{"id": number} for number in range(3000)]
+    assert at_the_end.rows == [{"id": 0}]
 
 
 @pytest.mark.parametrize(
