@@ -36,12 +36,14 @@ BLOCK_BYTES = MAX_RECORD_BYTES // 2  # a longer line covers at least one whole b
 GZIP_MAGIC = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
 BLANKS = " \t\r\n\v\f"  # what may stand around a record, for DuckDB and for bytes.strip()
-MAX_ATTEMPTS = 1_000  # to find an object in damaged lines that follow each other
+MAX_EFFORT = 100_000_000  # characters that may be read in vain between two whole lines
+WINDOWS = (4_096, MAX_RECORD_BYTES + 1)  # to look for an object in: most are far shorter
 DECODER = json.JSONDecoder()
 LINES = '"lines to read"'
+STRIPPED = f"""trim("the text", '{BLANKS}')"""
 OFFERED = f"""
     SELECT *, "the text" IS NULL OR (
-        starts_with(ltrim("the text", ' \t\r\v\f'), '{{') AND json_valid("the text")
+        starts_with({STRIPPED}, '{{') AND json_valid({STRIPPED})
     ) AS "is whole"
     FROM read_json(
         ?,
@@ -222,7 +224,7 @@ def _load_lines(
     judged = (
         f'FROM (SELECT *, {_problem(table)} AS "the problem" FROM (SELECT * EXCLUDE "the json", '
         '"the json".* FROM (SELECT *, CASE WHEN "is whole" THEN '
-        f'json_transform("the text", \'{keys}\') END AS "the json" '
+        f"json_transform({STRIPPED}, '{keys}') END AS \"the json\" "
         f'FROM {LINES} WHERE "the text" IS NOT NULL)))'
     )
     connection.execute(
@@ -320,11 +322,11 @@ def _find_objects(lines: list[tuple[int, str]]) -> Iterator[tuple[int, str, str 
     """Finds objects in lines none of which is one: (line, text, None), or a line and what it lacks.
 
     Where no object begins, or none that ends, the rest of the line is no record. Nested damage
-    could make that slow, so it is tried a bounded number of times.
+    could make that slow, so the effort is bounded.
     """
     text = "\n".join(text for _, text in lines)
     starts = list(accumulate((len(text) + 1 for _, text in lines), initial=0))
-    at = row = attempts = 0
+    at = row = effort = 0
     while at < len(text):
         if text[at] in BLANKS:
             at += 1
@@ -332,18 +334,31 @@ def _find_objects(lines: list[tuple[int, str]]) -> Iterator[tuple[int, str, str 
         while starts[row + 1] <= at:
             row += 1
         end, problem = starts[row + 1] - 1, "not a JSON object"
-        if text[at] == "{" and attempts < MAX_ATTEMPTS:
-            try:
-                _, end = DECODER.raw_decode(text, at)
-                problem = TOO_LONG if len(text[at:end].encode()) > MAX_RECORD_BYTES else ""
-            except json.JSONDecodeError as error:
-                attempts += 1
-                problem = f"not valid JSON: {error.msg}: character {error.pos - at + 1}"
-            except (ValueError, RecursionError):  # a number too long, too deeply nested
-                attempts += 1
-                problem = "not valid JSON"
+        if text[at] == "{" and effort < MAX_EFFORT:
+            length, problem, vain = _read_object(text, at)
+            end = at + length if length else end
+            effort += vain
         yield lines[row][0], text[at:end], problem or None
         at = end
+
+
+def _read_object(text: str, at: int) -> tuple[int, str, int]:
+    """Reads the JSON object that begins at a place: its length or 0, why not, characters read."""
+    for window in WINDOWS:
+        piece = text[at : at + window]
+        try:
+            length = DECODER.raw_decode(piece)[1]
+        except json.JSONDecodeError as error:
+            problem = f"not valid JSON: {error.msg}: character {error.pos + 1}"
+            is_cut = error.pos > window - 16 or error.msg.startswith("Unterminated string")
+            if is_cut and len(piece) == window:
+                continue
+        except (ValueError, RecursionError):  # a number too long, too deeply nested
+            problem = "not valid JSON"
+        else:
+            return length, TOO_LONG if len(piece[:length].encode()) > MAX_RECORD_BYTES else "", 0
+        break
+    return 0, problem, len(piece)
 
 
 def _compressed(item: InputObject) -> SparkifyError:
