@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,12 @@ import duckdb
 
 from sparkify_assets.definitions import SQL, build_defs
 from sparkify_assets.settings import Settings
+
+
+@cache
+def instance() -> dg.DagsterInstance:
+    """One for all tests of a process: it takes long to make, and runs do not meet in it."""
+    return dg.DagsterInstance.ephemeral()
 
 
 class Platform:
@@ -28,7 +35,6 @@ class Platform:
             "log_data": str(self.log_data),
             **settings,
         }
-        self.instance = dg.DagsterInstance.ephemeral()
         shutil.copytree(SQL, self.sql)
 
     def defs(self) -> dg.Definitions:
@@ -39,7 +45,7 @@ class Platform:
         job = self.defs().resolve_implicit_global_asset_job_def()
         selection = [dg.AssetKey(name) for name in assets] or None
         return job.execute_in_process(
-            instance=self.instance,
+            instance=instance(),
             asset_selection=selection,
             run_config=config,
             raise_on_error=False,
@@ -51,7 +57,7 @@ class Platform:
         job = dg.define_asset_job("one_check", selection=dg.AssetSelection.checks(key))
         defs = dg.Definitions.merge(self.defs(), dg.Definitions(jobs=[job]))
         return defs.resolve_job_def("one_check").execute_in_process(
-            instance=self.instance, raise_on_error=False
+            instance=instance(), raise_on_error=False
         )
 
     def sql_tables(self) -> list[str]:

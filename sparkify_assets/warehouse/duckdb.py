@@ -43,20 +43,13 @@ class DuckDBSession(Session):
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def shape(self, table: Table) -> str | None:
-        found = {
-            row["column_name"]: row["data_type"]
-            for row in self.rows(
-                "SELECT column_name, data_type FROM information_schema.columns "
-                "WHERE table_schema = 'main' AND table_name = ? ORDER BY ordinal_position",
-                [table.name],
-            )
-        }
-        if not found:
+        # the cheapest way to ask, several times faster than information_schema on a new connection
+        known = "SELECT 1 FROM duckdb_tables() WHERE schema_name = 'main' AND table_name = ?"
+        if not self.rows(known, [table.name]):
             return None
-        types = ", ".join(
-            f"typeof(CAST(NULL AS {c.type})) AS {quote(c.name)}" for c in table.columns
-        )
-        declared = self.rows(f"SELECT {types}")[0]
+        columns = self.rows("SELECT name, type FROM pragma_table_info(?)", [table.name])
+        found = {row["name"]: row["type"] for row in columns}
+        declared = {c.name: str(duckdb.sqltype(c.type)) for c in table.columns}
         if list(found.items()) == list(declared.items()):
             return ""
         return f"it has ({_words(found)}), {table.path.name} declares ({_words(declared)})"
