@@ -6,8 +6,8 @@ or about a particular table.
 """
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -181,14 +181,18 @@ class _Header:
         return cls(" ".join(text), directives)
 
 
-def _statements(path: Path) -> Iterator[tuple[exp.Expression, str]]:
+def _statements(path: Path) -> list[tuple[exp.Expr, str]]:
     """Each statement of a file, parsed, with its text as written."""
-    text = path.read_text(encoding="utf-8")
     try:
-        tokens = sqlglot.tokenize(text, read=DIALECT)
-        parsed = sqlglot.parse(text, read=DIALECT)
+        return _parse(path.read_text(encoding="utf-8"))
     except SqlglotError as error:
         raise _wrong(path, f"does not parse as Redshift SQL: {_plain(error)}") from None
+
+
+@cache  # one `dg launch` loads the definitions five times
+def _parse(text: str) -> list[tuple[exp.Expr, str]]:
+    tokens = sqlglot.tokenize(text, read=DIALECT)
+    parsed = sqlglot.parse(text, read=DIALECT)
     start, has_content, texts = 0, False, []
     for token in tokens:
         if token.token_type.name == "SEMICOLON":
@@ -199,7 +203,7 @@ def _statements(path: Path) -> Iterator[tuple[exp.Expression, str]]:
     if has_content:
         texts.append(text[start:].strip())
     statements = [s for s in parsed if s and not isinstance(s, exp.Semicolon)]
-    yield from zip(statements, texts, strict=True)
+    return list(zip(statements, texts, strict=True))
 
 
 def _plain(error: SqlglotError) -> str:
@@ -223,7 +227,7 @@ def _tables_read(query: exp.Query, path: Path) -> set[str]:
 
 def _read_check(path: Path) -> tuple[Check, set[str]]:
     table, separator, name = path.stem.partition("__")
-    statements = list(_statements(path))
+    statements = _statements(path)
     if not separator or not name:
         raise _wrong(path, "name the file <table>__<check>.sql")
     query, text = statements[0] if len(statements) == 1 else (None, "")
@@ -238,7 +242,7 @@ def _read_check(path: Path) -> tuple[Check, set[str]]:
 
 
 def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
-    statements = list(_statements(path))
+    statements = _statements(path)
     create, create_text = statements[0] if statements else (None, "")
     if (
         not isinstance(create, exp.Create)
@@ -282,7 +286,7 @@ def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
     )
 
 
-def _read_insert(insert: exp.Expression, table: str, columns: list[str], path: Path) -> set[str]:
+def _read_insert(insert: exp.Expr, table: str, columns: list[str], path: Path) -> set[str]:
     """The tables that the INSERT reads; an error unless it fills the declared columns in order."""
     if not isinstance(insert, exp.Insert) or not isinstance(insert.expression, exp.Query):
         raise _wrong(path, "expected INSERT INTO ... SELECT as the second statement")
