@@ -284,7 +284,10 @@ def _column_schema(table: Table) -> dg.TableSchema:
                 dg.TableColumnConstraints(
                     nullable=column.nullable,
                     unique=table.primary_key == (column.name,),
-                    other=[f"references {r.table}.{r.column}"] if (r := column.references) else [],
+                    other=[
+                        *(["primary key"] if column.name in table.primary_key else []),
+                        *([f"references {r.table}.{r.column}"] if (r := column.references) else []),
+                    ],
                 ),
             )
             for column in table.columns

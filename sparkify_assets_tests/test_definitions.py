@@ -66,6 +66,7 @@ def test_columns_show_their_constraints(platform: Platform) -> None:
     schema = specs_of(platform.defs())["songplays"].metadata["dagster/column_schema"]
     columns = {column.name: column for column in schema.columns}
     assert columns["songplay_id"].constraints.unique
+    assert columns["songplay_id"].constraints.other == ["primary key"]
     assert not columns["songplay_id"].constraints.nullable
     assert columns["user_id"].constraints.other == ["references users.user_id"]
     assert columns["location"].description == "where the user was"

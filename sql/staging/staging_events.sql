@@ -1,4 +1,4 @@
--- One row is one event of the activity log, as logged. This file spells each column as its key in the JSON.
+-- One row is one event of the activity log, as logged. The .sql file spells each column as its key in the JSON.
 -- loaded from: event_files
 CREATE TABLE staging_events (
     artist VARCHAR(1024), -- artist of the song played, as logged; null on every page but NextSong
