@@ -119,6 +119,23 @@ def test_a_broken_table_is_not_published(published: Platform, case: str) -> None
     assert not materialized(result) & downstream
 
 
+def test_a_failed_refresh_ends_with_the_paragraph(
+    published: Platform, capfd: pytest.CaptureFixture[str]
+) -> None:
+    published.edit(*BREAKS["a lost play"][:3])
+    job = published.defs().resolve_job_def("refresh")
+    assert not job.execute_in_process(raise_on_error=False).success
+    lines = capfd.readouterr().err.strip().splitlines()
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d ERROR   songplays was not published. "
+        r"Check every_play_once: 1 violating row. "
+        r".* Such as: session_id = 1, item_in_session = 2, events = 1, plays = 0. "
+        r"songplays in .*warehouse.duckdb stays as it was \(4 rows\); .*",
+        lines[-1],
+    )
+    assert not any(word in line for line in lines for word in ("Traceback", "DEBUG", "Executing"))
+
+
 def test_every_check_of_a_failed_table_is_recorded(made: Platform) -> None:
     made.edit("star/users.sql", "latest.userid AS user_id", "NULLIF(latest.userid, 8) AS user_id")
     result = made.run()
