@@ -17,7 +17,7 @@ from sparkify_assets.audit import AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.console import counted, text_table
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.loading import Load, load_source
+from sparkify_assets.loading import Load, full_reload_command, load_source
 from sparkify_assets.reading import verify_readable
 from sparkify_assets.sources import Source
 from sparkify_assets.warehouse.base import Row, Session, Warehouse, quote
@@ -138,9 +138,9 @@ def derived_asset(table: Table, catalog: Catalog, *, kind: str) -> dg.AssetsDefi
     """A table that is made from other tables by its own INSERT."""
     upstream = [catalog.tables[name] for name in table.upstream]
     made_by = {
-        name.name
+        table.name
         for parent in upstream
-        for name in (catalog.staging if parent in catalog.ledgers else [parent])
+        for table in (catalog.staging if parent in catalog.ledgers else [parent])
     }
 
     @dg.multi_asset(
@@ -190,6 +190,7 @@ def _write_audited(
                 chosen = [audit for audit in audits if audit.name in selected]
                 results = run_audits(session, chosen)
             else:
+                kept = None if session.shape(table) is None else session.count(table.name)
                 metadata, version = write(session)
                 results = run_audits(session, audits)
                 if any(not r.passed and r.audit.blocking for r in results):
@@ -199,7 +200,9 @@ def _write_audited(
                 rows = session.count(table.name)
     except AuditFailed as failed:
         yield from _check_results(table, failed.results, selected)
-        raise dg.Failure(_in_words(warehouse, table, failed.results), allow_retries=False) from None
+        raise dg.Failure(
+            _in_words(warehouse.address, table, failed.results, kept), allow_retries=False
+        ) from None
     except SparkifyError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     _log_warnings(context, table, results)
@@ -275,24 +278,16 @@ def _code_reference(table: Table) -> dg.CodeReferencesMetadataValue:
 
 
 def _column_schema(table: Table) -> dg.TableSchema:
-    return dg.TableSchema(
-        [
-            dg.TableColumn(
-                column.name,
-                column.type,
-                column.description,
-                dg.TableColumnConstraints(
-                    nullable=column.nullable,
-                    unique=table.primary_key == (column.name,),
-                    other=[
-                        *(["primary key"] if column.name in table.primary_key else []),
-                        *([f"references {r.table}.{r.column}"] if (r := column.references) else []),
-                    ],
-                ),
-            )
-            for column in table.columns
-        ]
-    )
+    columns = []
+    for column in table.columns:
+        other = ["primary key"] if column.name in table.primary_key else []
+        if reference := column.references:
+            other.append(f"references {reference.table}.{reference.column}")
+        constraints = dg.TableColumnConstraints(
+            nullable=column.nullable, unique=table.primary_key == (column.name,), other=other
+        )
+        columns.append(dg.TableColumn(column.name, column.type, column.description, constraints))
+    return dg.TableSchema(columns)
 
 
 def _check_specs(table: Table) -> list[dg.AssetCheckSpec]:
@@ -328,17 +323,20 @@ def _check_results(
             )
 
 
-def _in_words(warehouse: Warehouse, table: Table, results: list[AuditResult]) -> str:
+def _in_words(address: str, table: Table, results: list[AuditResult], kept: int | None) -> str:
     """What a failed audit means: what was found, and what is still published."""
     found = " ".join(r.in_words() for r in results if not r.passed and r.audit.blocking)
-    with warehouse.transaction() as session:
-        kept = session.count(table.name) if session.shape(table) is not None else None
     stays = (
-        f"There is still no table {table.name} in {warehouse.address}"
+        f"There is still no table {table.name} in {address}"
         if kept is None
-        else f"{table.name} in {warehouse.address} stays as it was ({counted(kept, 'row')})"
+        else f"{table.name} in {address} stays as it was ({counted(kept, 'row')})"
     )
-    return f"{table.name} was not published. {found} {stays}; nothing downstream of it was touched."
+    anew = full_reload_command(table)
+    remedy = f" If a file was copied or renamed, undo that, or load all anew: {anew}"
+    return (
+        f"{table.name} was not published. {found} {stays}; nothing downstream of it was touched."
+        f"{remedy if table.source else ''}"
+    )
 
 
 def _passed(results: list[AuditResult]) -> str:

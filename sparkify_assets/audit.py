@@ -68,6 +68,12 @@ def audits_of(table: Table) -> list[Audit]:
     if table.source:
         audits.append(_records_accounted(table))
     audits += [Audit(c.name, c.description, c.sql, c.blocking) for c in table.checks]
+    names = [audit.name for audit in audits]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise SparkifyError(
+            f"sql/checks/{table.name}__{twice.pop()}.sql: {table.path} asks for a check of that "
+            "name already. Give it another."
+        )
     return audits
 
 

@@ -14,11 +14,13 @@ from pathlib import Path
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
+from sqlglot.optimizer.scope import traverse_scope
 
 from sparkify_assets.errors import SparkifyError
 
 DIALECT = "redshift"
 CHECKS = "checks"
+LEDGERS = "loading"
 DIRECTIVES = ("loaded from", "may be empty", "show rows", "severity")
 
 
@@ -50,6 +52,7 @@ class Check:
     table: str
     description: str
     sql: str
+    reads: tuple[str, ...]
     blocking: bool
 
 
@@ -103,7 +106,7 @@ class Catalog:
     @property
     def ledgers(self) -> list[Table]:
         """Tables that the loading writes about itself."""
-        return [t for t in self.tables.values() if not t.source and not t.insert]
+        return [t for t in self.tables.values() if t.layer == LEDGERS]
 
     @property
     def derived(self) -> list[Table]:
@@ -121,22 +124,21 @@ class Catalog:
         if not files:
             raise SparkifyError(f"{folder} holds no table: expected files such as star/users.sql")
         checks: dict[str, list[Check]] = {}
-        check_reads: list[tuple[Path, set[str]]] = []
+        needs: list[tuple[Path, set[str]]] = []
         for path in (f for f in files if f.parent.name == CHECKS):
-            check, reads = _read_check(path)
+            check = _read_check(path)
             checks.setdefault(check.table, []).append(check)
-            check_reads.append((path, reads | {check.table}))
+            needs.append((path, {*check.reads, check.table}))
         tables: dict[str, Table] = {}
         for path in (f for f in files if f.parent.name != CHECKS):
             table = _read_table(path, tuple(checks.get(path.stem, ())))
             if table.name in tables:
                 raise _wrong(path, f"{table.name} is declared in {tables[table.name].path} too")
             tables[table.name] = table
-        needs = [
-            (t.path, {*t.upstream, *(r.table for r in t.references.values())})
-            for t in tables.values()
-        ]
-        for path, reads in [*needs, *check_reads]:
+        for table in tables.values():
+            referred = {reference.table for reference in table.references.values()}
+            needs.append((table.path, {*table.upstream, *referred}))
+        for path, reads in needs:
             if unknown := sorted(reads - tables.keys()):
                 raise _wrong(
                     path, f"unknown table {', '.join(unknown)}; known: {', '.join(sorted(tables))}"
@@ -149,6 +151,8 @@ class Catalog:
                         f"{column} refers to {reference.table}.{reference.column}, "
                         "which does not exist",
                     )
+            if not (table.insert or table.source or table.layer == LEDGERS):
+                raise _wrong(table.path, "has no INSERT, and no line such as -- loaded from: x")
         try:
             order = list(
                 TopologicalSorter({t.name: t.upstream for t in tables.values()}).static_order()
@@ -174,8 +178,8 @@ class _Header:
         text, directives = [], {}
         for line in (comment.strip() for comment in comments or []):
             name, _, value = line.partition(":")
-            if name in DIRECTIVES:
-                directives[name] = value.strip()
+            if name.lower() in DIRECTIVES:
+                directives[name.lower()] = value.strip()
             else:
                 text.append(line)
         return cls(" ".join(text), directives)
@@ -216,16 +220,15 @@ def _plain(error: SqlglotError) -> str:
 
 
 def _tables_read(query: exp.Query, path: Path) -> set[str]:
-    ctes = {cte.alias.lower() for cte in query.find_all(exp.CTE)}
-    tables = set()
-    for table in query.find_all(exp.Table):
+    found = [s for scope in traverse_scope(query) for s in scope.sources.values()]
+    tables = [source for source in found if isinstance(source, exp.Table)]  # not a CTE, a subquery
+    for table in tables:
         if table.db:
             raise _wrong(path, f"name tables without a schema: {table.sql(DIALECT)}")
-        tables.add(table.name.lower())
-    return tables - ctes
+    return {table.name.lower() for table in tables}
 
 
-def _read_check(path: Path) -> tuple[Check, set[str]]:
+def _read_check(path: Path) -> Check:
     table, separator, name = path.stem.partition("__")
     statements = _statements(path)
     if not separator or not name:
@@ -237,8 +240,8 @@ def _read_check(path: Path) -> tuple[Check, set[str]]:
     severity = header.directives.get("severity", "error")
     if severity not in ("warn", "error"):
         raise _wrong(path, f"severity is {severity!r}: expected warn or error")
-    check = Check(name, table, header.description, text, blocking=severity == "error")
-    return check, _tables_read(query, path)
+    reads = tuple(sorted(_tables_read(query, path)))
+    return Check(name, table, header.description, text, reads, blocking=severity == "error")
 
 
 def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
@@ -265,6 +268,7 @@ def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
     shown_rows = header.directives.get("show rows")
     if shown_rows is not None and not shown_rows.isdigit():
         raise _wrong(path, f"show rows is {shown_rows!r}: expected a number")
+    check_reads = {table for check in checks for table in check.reads}
     refers_to = {c.references.table for c in columns if c.references and insert_text}
     contents = [path.read_bytes(), *(check.sql.encode() for check in checks)]
     return Table(
@@ -281,7 +285,7 @@ def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
         source=header.directives.get("loaded from"),
         may_be_empty="may be empty" in header.directives,
         shown_rows=int(shown_rows) if shown_rows else None,
-        upstream=tuple(sorted((reads | refers_to) - {name})),
+        upstream=tuple(sorted((reads | refers_to | check_reads) - {name})),
         checks=checks,
     )
 

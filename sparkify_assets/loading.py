@@ -126,7 +126,7 @@ def load_source(
             f"{table.name} was not loaded: {load.rejected:,} of {load.records:,} records of "
             f"{source.name} cannot be read, more than the share of {max_rejected_share:g} that "
             f"SPARKIFY_MAX_REJECTED_SHARE allows. For example: {'; '.join(load.rejected_samples)}. "
-            f"The table {table.name} stays as it was."
+            f"The table {table.name} stays as it was. Mend or remove them, or allow a larger share."
         )
     load.version = _version(_history(session, table))
     load.seconds = time.monotonic() - started
@@ -158,7 +158,7 @@ def _must_rebuild(
             raise SparkifyError(
                 f"{table.name} was loaded from {root}; {source.variable or 'the sample data'} now "
                 f"means {source.uri}. Loading both would double what is in both. Set it back, or "
-                f"rebuild the table from the new place alone: {_full_reload(table)}"
+                f"rebuild the table from the new place alone: {full_reload_command(table)}"
             )
         return True
     if not history or (vanished and source.is_sample):
@@ -170,12 +170,13 @@ def _must_rebuild(
         raise SparkifyError(
             f"{table.name} has another shape than its file: {difference}. It must be loaded again, "
             f"but {len(vanished):,} loaded objects are no longer there ({vanished[0]} ...): their "
-            f"rows would be lost. Put them back, or accept the loss: {_full_reload(table)}"
+            f"rows would be lost. Put them back, or accept the loss: {full_reload_command(table)}"
         )
     return bool(difference)
 
 
-def _full_reload(table: Table) -> str:
+def full_reload_command(table: Table) -> str:
+    """The command that forgets what was loaded into a table, and loads what is listed now."""
     config = f'{{"ops": {{"{table.name}": {{"config": {{"full_reload": true}}}}}}}}'
     return f"dg launch --assets {table.name} --config-json '{config}'"
 

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sparkify_assets.errors import SparkifyError
@@ -22,16 +22,25 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
-    target: Literal["duckdb", "redshift"] = Field("duckdb", description="engine of the warehouse")
+    target: Literal["duckdb", "redshift"] = Field(
+        "duckdb", description="engine of the warehouse; redshift is not built yet"
+    )
     duckdb_path: Path = Field(Path("sparkify.duckdb"), description="file of the DuckDB warehouse")
-    song_data: str | None = Field(None, description="folder or s3:// prefix of the song files")
-    log_data: str | None = Field(None, description="folder or s3:// prefix of the event files")
+    song_data: str | None = Field(None, description="folder of the song files")
+    log_data: str | None = Field(None, description="folder of the event files")
     sample_scale: float = Field(
         1, gt=0, le=1_000, allow_inf_nan=False, description="size of the sample data"
     )
     max_rejected_share: float = Field(
         0.01, ge=0, le=1, description="share of rejected records that a load may have, 0 to 1"
     )
+
+    @field_validator("duckdb_path")
+    @classmethod
+    def _a_file(cls, path: Path) -> Path:
+        if ":" in path.parts[0]:
+            raise ValueError("it names no file on this machine")
+        return path.expanduser()
 
     @model_validator(mode="after")
     def _both_sources_or_none(self) -> "Settings":
@@ -42,11 +51,6 @@ class Settings(BaseSettings):
                 "or neither for the sample data"
             )
         return self
-
-    @property
-    def is_sample(self) -> bool:
-        """Whether the built-in sample data is the source."""
-        return self.log_data is None
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -69,7 +73,9 @@ class Settings(BaseSettings):
                 message = problem["msg"].removeprefix("Value error, ")
                 if problem["loc"]:
                     name = PREFIX + str(problem["loc"][0]).upper()
-                    message = f"{name} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
+                    message = (
+                        f"{name} is {str(problem['input'])!r}: {message[0].lower()}{message[1:]}"
+                    )
                 problems.append(message)
         if problems:
             raise SparkifyError(

@@ -20,7 +20,7 @@ HIDDEN = (".", "_")  # how the names of hidden files and folders begin
 
 @dataclass(frozen=True)
 class InputObject:
-    """A file as it was listed: `version` changes whenever its content does."""
+    """A file as it was listed: `version` changes with its size and its modification time."""
 
     uri: str
     path: Path

@@ -91,6 +91,15 @@ def test_what_a_column_of_a_name_is(catalog: Catalog) -> None:
     assert {name: kinds for name, kinds in types.items() if len(kinds) > 1} == {}
 
 
+def test_a_cte_may_be_named_like_the_table_it_reads(sql: Path) -> None:
+    (sql / "marts" / "paid.sql").write_text(
+        "CREATE TABLE paid (n INTEGER); INSERT INTO paid (n) WITH songplays AS "
+        "(SELECT * FROM songplays WHERE level = 'paid') SELECT COUNT(*) AS n FROM songplays "
+        "WHERE EXISTS (SELECT 1 FROM users AS u WHERE u.user_id = songplays.user_id);"
+    )
+    assert Catalog.load(sql).tables["paid"].upstream == ("songplays", "users")
+
+
 def test_directives_are_no_part_of_the_description(catalog: Catalog) -> None:
     tables = catalog.tables
     assert tables["most_played_songs"].shown_rows == 10
@@ -216,6 +225,17 @@ BAD_FILES = {
         "DELETE FROM users",
         "expected one SELECT that returns the violating rows",
     ),
+    "a check that reads what comes later": (
+        "checks/users__check.sql",
+        "-- No.\nSELECT p.user_id FROM songplays AS p",
+        "in a circle: .*songplays.*users",
+    ),
+    "a check of a name that is taken": (
+        "checks/users__row_count.sql",
+        "-- No.\nSELECT u.user_id FROM users AS u",
+        r"users__row_count\.sql: .*users\.sql asks for a check of that name already",
+    ),
+    "no INSERT": ("star/bad.sql", "CREATE TABLE bad (a INTEGER);", "has no INSERT, and no line"),
     "a check without a name": ("checks/users.sql", "SELECT 1", "<table>__<check>.sql"),
     "a severity": (
         "checks/users__check.sql",

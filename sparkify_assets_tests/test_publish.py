@@ -1,6 +1,7 @@
 """The audited publish: a table that fails a blocking check stays as it was, like all after it."""
 
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -45,6 +46,7 @@ def test_everything_is_materialized_and_every_check_passes(made: Platform) -> No
     assert {check for table, check in evaluations if table == "staging_events"} == {
         "row_count",
         "null_keys",
+        "unique_key",
         "foreign_keys",
         "records_accounted",
     }
@@ -240,6 +242,24 @@ def test_lost_rows_of_staging_are_found_out(published: Platform) -> None:
     assert "songplays" not in materialized(result)
 
 
+@pytest.mark.parametrize("renamed", [False, True], ids=["copied", "renamed"])
+def test_a_copied_or_renamed_file_is_refused(made: Platform, renamed: bool) -> None:
+    assert made.run().success
+    file = made.log_data / "events.json"
+    shutil.copy(file, made.log_data / "again.json")
+    if renamed:
+        file.unlink()
+    result = made.run()
+    assert failed_checks(result) == {("staging_events", "unique_key")}
+    assert "If a file was copied or renamed, undo that, or load all anew" in failure_of(result)
+    assert made.rows("SELECT count(*) FROM staging_events") == [(5,)]
+    if renamed:
+        shutil.copy(made.log_data / "again.json", file)
+    (made.log_data / "again.json").unlink()
+    assert made.run().success
+    assert made.rows("SELECT count(*) FROM staging_events") == [(5,)]
+
+
 def test_a_warning_does_not_stop_a_table(made: Platform) -> None:
     made.edit(
         "checks/songplays__every_play_once.sql", "-- Every Next", "-- severity: warn\n-- Every Next"
@@ -260,7 +280,7 @@ def test_a_warehouse_held_by_another_process_is_named(published: Platform) -> No
         assert holder.stdout and holder.stdout.readline()
         warehouse = DuckDBWarehouse(path=str(published.warehouse), lock_wait_seconds=0.5)
         started = time.monotonic()
-        held = rf"is held by process {holder.pid} .*Nothing was changed"
+        held = rf"is held by process {holder.pid} .*This table was not changed"
         with pytest.raises(SparkifyError, match=held), warehouse.transaction():
             pass
         assert time.monotonic() - started >= 0.5

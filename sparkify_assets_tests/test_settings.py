@@ -58,6 +58,8 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> N
         ({"SPARKIFY_MAX_REJECTED_SHARE": "nan"}, "SPARKIFY_MAX_REJECTED_SHARE is 'nan': input"),
         ({"SPARKIFY_SAMPLE_SCALE": "0"}, "SPARKIFY_SAMPLE_SCALE is '0': input"),
         ({"SPARKIFY_SAMPLE_SCALE": "inf"}, "SPARKIFY_SAMPLE_SCALE is 'inf': input"),
+        ({"SPARKIFY_DUCKDB_PATH": ":memory:"}, "SPARKIFY_DUCKDB_PATH is ':memory:': it names no"),
+        ({"SPARKIFY_DUCKDB_PATH": "md:cloud"}, "SPARKIFY_DUCKDB_PATH is 'md:cloud': it names no"),
         ({"SPARKIFY_LOG_DATA": "logs"}, "SPARKIFY_LOG_DATA is set and SPARKIFY_SONG_DATA is not"),
         ({"SPARKIFY_SONG_DATA": "s"}, "SPARKIFY_SONG_DATA is set and SPARKIFY_LOG_DATA is not"),
         ({"SPARKIFY_LOGDATA": "x"}, "SPARKIFY_LOGDATA is not a variable .*SPARKIFY_LOG_DATA"),

@@ -106,6 +106,8 @@ class DuckDBWarehouse(Warehouse):
             connection.begin()
             yield DuckDBSession(connection, self.path)
             connection.commit()
+        except duckdb.Error as error:
+            raise SparkifyError(f"{self.path}: {error}. Nothing was changed.") from error
         finally:
             connection.close()  # rolls back what was not committed
 
@@ -123,8 +125,9 @@ class DuckDBWarehouse(Warehouse):
             if time.monotonic() >= deadline:
                 raise SparkifyError(
                     f"{self.path} is held by {found}, and was for {self.lock_wait_seconds:g} s: "
-                    "while one process writes a DuckDB file, no other can open it. Close that "
-                    "program or let its run end, and run this again. Nothing was changed."
+                    "a process that writes a DuckDB file is the only one that has it open. Close "
+                    "that program or let its run end, and run this again. This table was not "
+                    "changed."
                 )
             if found != holder:
                 dg.get_dagster_logger().info(f"{self.path} is held by {found}: waiting for it")

@@ -24,11 +24,11 @@ SELECT
     counted.song_id IS NOT NULL AS in_catalogue
 FROM (
     SELECT
-        COALESCE(p.song, '(not logged)') AS song,
-        COALESCE(p.artist, '(not logged)') AS artist,
+        COALESCE(NULLIF(p.song, ''), '(not logged)') AS song,
+        COALESCE(NULLIF(p.artist, ''), '(not logged)') AS artist,
         COUNT(*) AS plays,
         COUNT(DISTINCT p.user_id) AS listeners,
         MIN(p.song_id) AS song_id
     FROM songplays AS p
-    GROUP BY COALESCE(p.song, '(not logged)'), COALESCE(p.artist, '(not logged)')
+    GROUP BY COALESCE(NULLIF(p.song, ''), '(not logged)'), COALESCE(NULLIF(p.artist, ''), '(not logged)')
 ) AS counted;

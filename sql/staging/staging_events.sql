@@ -19,7 +19,8 @@ CREATE TABLE staging_events (
     ts TIMESTAMP NOT NULL, -- when the event happened, UTC, milliseconds; epoch milliseconds in the JSON
     userAgent VARCHAR(2048), -- browser of the user; null when logged out
     userId BIGINT, -- user; null when logged out (empty text in the JSON)
-    object_id INTEGER NOT NULL REFERENCES load_history (object_id) -- object that the row was read from
+    object_id INTEGER NOT NULL REFERENCES load_history (object_id), -- object that the row was read from
+    PRIMARY KEY (sessionId, itemInSession)
 )
 DISTSTYLE EVEN
 SORTKEY (ts);
