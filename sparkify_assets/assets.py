@@ -138,9 +138,9 @@ def derived_asset(table: Table, catalog: Catalog, *, kind: str) -> dg.AssetsDefi
     """A table that is made from other tables by its own INSERT."""
     upstream = [catalog.tables[name] for name in table.upstream]
     made_by = {
-        table.name
+        asset.name
         for parent in upstream
-        for table in (catalog.staging if parent in catalog.ledgers else [parent])
+        for asset in (catalog.staging if parent in catalog.ledgers else [parent])
     }
 
     @dg.multi_asset(

@@ -13,7 +13,7 @@ What is new, what is replaced and what is written into the history is the busine
 import glob
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby
 from pathlib import Path
@@ -215,7 +215,7 @@ def _offer_what_is_between(
 def _load_lines(
     connection: duckdb.DuckDBPyConnection,
     table: Table,
-    objects: Iterable[int],
+    objects: Collection[int],
     reading: Reading,
 ) -> None:
     """Makes rows of the lines that fit the table's columns, and rejections of the others."""
@@ -233,6 +233,9 @@ def _load_lines(
     )
     for object_id, rows in _count_rows(connection, table, objects).items():
         reading.counts[object_id].loaded = rows
+    counts = [reading.counts[object_id] for object_id in objects]
+    if all(count.records == count.loaded + count.rejected for count in counts):
+        return  # nothing to judge a second time
     values = ", ".join(quote(column.key) for column in columns)
     misfits = connection.execute(
         'SELECT "the object", "the line", "the text", "is whole", "the problem", '
