@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from sparkify_assets import simulator
 from sparkify_assets.audit import AuditResult, audits_of, run_audits
@@ -19,7 +20,8 @@ from sparkify_assets.console import counted, text_table
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.loading import Load, full_reload_command, load_source
 from sparkify_assets.reading import verify_readable
-from sparkify_assets.sources import Source
+from sparkify_assets.sources.base import Source
+from sparkify_assets.sources.folder import FolderSource
 from sparkify_assets.warehouse.base import Row, Session, Warehouse, quote
 
 OWNERS = ["team:data-platform"]
@@ -51,7 +53,12 @@ class AuditFailed(Exception):
 class LoadConfig(dg.Config):
     """How a staging table is loaded."""
 
-    full_reload: bool = False
+    prefix: str = Field(
+        "", description="a folder of the source, such as 2018/11: load only what is in it"
+    )
+    full_reload: bool = Field(
+        False, description="forget all that was loaded, and load what the source holds now"
+    )
 
 
 def source_asset(source: Source, sample_scale: float) -> dg.AssetsDefinition | dg.AssetSpec:
@@ -59,23 +66,23 @@ def source_asset(source: Source, sample_scale: float) -> dg.AssetsDefinition | d
     spec = dg.AssetSpec(
         source.name,
         group_name="source",
-        kinds={"json"},
+        kinds={"json"} if isinstance(source, FolderSource) else {"json", "s3"},
         owners=OWNERS,
         description=SOURCES[source.name] + (SAMPLE_NOTE if source.is_sample else ""),
-        metadata={"dagster/uri": f"file://{source.root}"},
+        metadata={"dagster/uri": source.uri},
     )
-    if not source.is_sample:
+    if not (source.is_sample and isinstance(source, FolderSource)):
         return spec
 
     @dg.multi_asset(name=source.name, specs=[spec])
     def write_sample(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         plan = simulator.Plan.of_scale(sample_scale)
         try:
-            written = SAMPLE_WRITERS[source.name](source.root, plan)
+            written = SAMPLE_WRITERS[source.name](source.folder, plan)
         except OSError as error:
             raise dg.Failure(f"{source.name}: {error}", allow_retries=False) from None
         context.log.info(
-            f"{source.name}: {written.files:,} sample files in {source.root}, "
+            f"{source.name}: {written.files:,} sample files in {source.address}, "
             f"{written.changed:,} changed"
         )
         return dg.MaterializeResult(
@@ -122,6 +129,7 @@ def staging_asset(
                 table,
                 source,
                 max_rejected_share=max_rejected_share,
+                prefix=config.prefix,
                 full_reload=config.full_reload,
                 run_id=context.run.run_id,
                 log=context.log.info,

@@ -17,12 +17,13 @@ from duckdb import DuckDBPyConnection
 from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.reading import Reading, read_objects
-from sparkify_assets.sources import SAMPLE, InputObject, Source
+from sparkify_assets.sources.base import SAMPLE, InputObject, Source, address_of
 from sparkify_assets.warehouse.base import Session, quote
 
 BATCH_BYTES = 512 * 1024 * 1024
 BATCH_OBJECTS = 50_000
 PROGRESS_SECONDS = 5.0
+OBJECT_COST_BYTES = 100_000  # opening or fetching one takes about as long as so many bytes
 SAMPLES = 3
 
 
@@ -65,6 +66,7 @@ def load_source(
     source: Source,
     *,
     max_rejected_share: float,
+    prefix: str,
     full_reload: bool,
     run_id: str,
     log: Callable[[str], None],
@@ -79,6 +81,7 @@ def load_source(
         table: the staging table.
         source: what it is loaded from.
         max_rejected_share: share of this load's records, 0 to 1, that may be rejected.
+        prefix: a folder of the source; load and judge only what is in it.
         full_reload: forget all that was loaded, and load what is listed now.
         run_id: who loads.
         log: takes a line of progress now and then.
@@ -88,16 +91,22 @@ def load_source(
             records that cannot be read.
     """
     started = time.monotonic()
+    prefix = prefix.strip("/")
+    if prefix and full_reload:
+        raise SparkifyError(
+            f"{table.name}: full_reload forgets all that was loaded, and prefix loads only a part. "
+            "Choose one."
+        )
     for ledger in catalog.ledgers:
         _make_sure_of(session, ledger)
-    listed = {item.uri: item for item in source.objects()}
+    listed = {item.uri: item for item in source.objects(prefix)}
     history = _history(session, table)
     first_id = (
         int(session.rows("SELECT COALESCE(MAX(object_id), 0) AS n FROM load_history")[0]["n"]) + 1
     )
-    if full_reload or _must_rebuild(session, table, source, history, listed):
+    if full_reload or _must_rebuild(session, table, source, prefix, history, listed):
         if history:
-            log(f"{table.name}: rebuilding it from all of {source.root}")
+            log(f"{table.name}: rebuilding it from all of {address_of(source.within(prefix))}")
         session.drop(table)
         session.create(table)
         _forget(session, table, list(history.values()))
@@ -110,17 +119,19 @@ def load_source(
         new=len(new),
         changed=len(replaced),
         unchanged=len(listed) - len(new) - len(replaced),
-        vanished=len(history.keys() - listed.keys()),
+        vanished=len(_vanished(source, prefix, history, listed)),
     )
     _forget(session, table, replaced)
     to_read = new + [listed[h.uri] for h in replaced]
-    progress = _Progress(table.name, to_read, log)
+    fetching = _Progress(f"{table.name}: fetched", to_read, log)
+    progress = _Progress(f"{table.name}: loaded", to_read, log)
     with session.landing() as connection:
         for batch in _batches(dict(enumerate(to_read, start=first_id))):
-            reading = read_objects(connection, table, batch)
+            with source.at_hand(batch, fetching.add) as files:
+                reading = read_objects(connection, table, files)
             _record(connection, catalog, table, source, batch, reading, run_id)
             _count(load, batch, reading)
-            progress.report(load)
+            progress.add(len(batch), sum(item.size for item in batch.values()))
     if load.rejected > max_rejected_share * load.records:
         raise SparkifyError(
             f"{table.name} was not loaded: {load.rejected:,} of {load.records:,} records of "
@@ -148,24 +159,30 @@ def _must_rebuild(
     session: Session,
     table: Table,
     source: Source,
+    prefix: str,
     history: dict[str, _Loaded],
     listed: dict[str, InputObject],
 ) -> bool:
     """Whether everything must be read again; an error where that would lose rows."""
-    vanished = sorted(history.keys() - listed.keys())
-    for root in sorted({h.source_root for h in history.values()} - {source.uri}):
+    vanished = _vanished(source, prefix, history, listed)
+    for root in sorted({h.source_root for h in history.values()} - {source.root}):
         if not root.startswith(SAMPLE):
             raise SparkifyError(
                 f"{table.name} was loaded from {root}; {source.variable or 'the sample data'} now "
-                f"means {source.uri}. Loading both would double what is in both. Set it back, or "
+                f"means {source.root}. Loading both would double what is in both. Set it back, or "
                 f"rebuild the table from the new place alone: {full_reload_command(table)}"
             )
         return True
-    if not history or (vanished and source.is_sample):
+    if not history or (vanished and source.is_sample and not prefix):
         return True
     difference = session.shape(table)
     if difference is None:
         difference = "it does not exist"
+    if difference and prefix:
+        raise SparkifyError(
+            f"{table.name} has another shape than its file: {difference}. It must be loaded again "
+            "as a whole: run this without a prefix."
+        )
     if difference and vanished:
         raise SparkifyError(
             f"{table.name} has another shape than its file: {difference}. It must be loaded again, "
@@ -173,6 +190,14 @@ def _must_rebuild(
             f"rows would be lost. Put them back, or accept the loss: {full_reload_command(table)}"
         )
     return bool(difference)
+
+
+def _vanished(
+    source: Source, prefix: str, history: dict[str, _Loaded], listed: dict[str, InputObject]
+) -> list[str]:
+    """What was loaded from the listed folder and is no longer there."""
+    within = source.within(prefix)
+    return sorted(uri for uri in history.keys() - listed.keys() if uri.startswith(within))
 
 
 def full_reload_command(table: Table) -> str:
@@ -217,7 +242,7 @@ def _record(
         (
             object_id,
             table.name,
-            source.uri,
+            source.root,
             item.uri,
             item.version,
             item.size,
@@ -249,7 +274,7 @@ def _count(load: Load, batch: dict[int, InputObject], reading: Reading) -> None:
         load.loaded += count.loaded
         load.rejected += count.rejected
     load.rejected_samples += [
-        f"{batch[r.object_id].path}, line {r.line}: {r.reason}" for r in reading.rejections
+        f"{batch[r.object_id].address}, line {r.line}: {r.reason}" for r in reading.rejections
     ]
     del load.rejected_samples[SAMPLES:]
 
@@ -272,23 +297,32 @@ class _Progress:
     """Says every few seconds how far a long load is."""
 
     def __init__(
-        self, name: str, objects: Sequence[InputObject], log: Callable[[str], None]
+        self, what: str, objects: Sequence[InputObject], log: Callable[[str], None]
     ) -> None:
-        self._name = name
-        self._bytes = sum(item.size for item in objects)
+        self._what = what
+        self._objects, self._bytes = len(objects), sum(item.size for item in objects)
+        self._done, self._done_bytes = 0, 0
         self._log = log
         self._started = self._last = time.monotonic()
 
-    def report(self, load: Load) -> None:
+    def add(self, objects: int, size: int) -> None:
+        self._done += objects
+        self._done_bytes += size
         now = time.monotonic()
         if now - self._last >= PROGRESS_SECONDS:
             self._last = now
-            rate = max(load.bytes, 1) / (now - self._started)
+            seconds = now - self._started
+            left = self._cost(self._objects, self._bytes) / self._cost(self._done, self._done_bytes)
             self._log(
-                f"{self._name}: {load.bytes / 1e6:,.0f} of {self._bytes / 1e6:,.0f} MB, "
-                f"{load.records:,} records, {rate / 1e6:,.1f} MB/s, "
-                f"about {(self._bytes - load.bytes) / rate:,.0f} s left"
+                f"{self._what} {self._done:,} of {self._objects:,} objects, "
+                f"{self._done_bytes / 1e6:,.1f} of {self._bytes / 1e6:,.1f} MB, "
+                f"{self._done / seconds:,.0f} objects/s, {self._done_bytes / 1e6 / seconds:,.1f} "
+                f"MB/s, about {seconds * (left - 1):,.0f} s left"
             )
+
+    @staticmethod
+    def _cost(objects: int, size: int) -> int:
+        return objects * OBJECT_COST_BYTES + size + 1
 
 
 def _version(history: dict[str, _Loaded]) -> str:

@@ -24,7 +24,7 @@ import duckdb
 
 from sparkify_assets.catalog import Column, Table
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.sources import InputObject, open_object, verify_unchanged
+from sparkify_assets.sources.base import LocalFile, open_object, verify_unchanged
 from sparkify_assets.warehouse.base import quote
 
 OBJECT_ID = "object_id"  # column of a staging table that names the object, not a key of the JSON
@@ -94,7 +94,7 @@ def verify_readable(table: Table) -> None:
 
 
 def read_objects(
-    connection: duckdb.DuckDBPyConnection, table: Table, objects: dict[int, InputObject]
+    connection: duckdb.DuckDBPyConnection, table: Table, objects: dict[int, LocalFile]
 ) -> Reading:
     """Inserts the records of `objects` (by object id) into `table` on `connection`.
 
@@ -116,10 +116,10 @@ def read_objects(
 def _read_fast(
     connection: duckdb.DuckDBPyConnection,
     table: Table,
-    objects: dict[int, InputObject],
+    objects: dict[int, LocalFile],
     folder: Path,
     reading: Reading,
-) -> dict[int, InputObject]:
+) -> dict[int, LocalFile]:
     """Loads the objects that hold one sound record a line; returns the others, still unread."""
     lines = {}
     for object_id, item in objects.items():
@@ -156,7 +156,7 @@ def _read_fast(
 def _read_carefully(
     connection: duckdb.DuckDBPyConnection,
     table: Table,
-    objects: dict[int, InputObject],
+    objects: dict[int, LocalFile],
     folder: Path,
     reading: Reading,
 ) -> None:
@@ -278,7 +278,7 @@ def _count_rows(
 # --- From bytes to records -------------------------------------------------------------------
 
 
-def _count_lines(stream: io.FileIO, item: InputObject) -> int | None:
+def _count_lines(stream: io.FileIO, item: LocalFile) -> int | None:
     """Lines of an object; None where one may be longer than a record can be."""
     lines, last = 0, b"\n"
     while block := stream.read(BLOCK_BYTES):
@@ -291,7 +291,7 @@ def _count_lines(stream: io.FileIO, item: InputObject) -> int | None:
     return lines + (last != b"\n")
 
 
-def _lines(stream: io.FileIO, item: InputObject) -> Iterator[tuple[int, bytes]]:
+def _lines(stream: io.FileIO, item: LocalFile) -> Iterator[tuple[int, bytes]]:
     """The lines of an object that are not blank, each with its number; a too long one is cut.
 
     A byte order mark may begin any of them: files that each have one may have been joined.
@@ -364,9 +364,9 @@ def _read_object(text: str, at: int) -> tuple[int, str, int]:
     return 0, problem, len(piece)
 
 
-def _compressed(item: InputObject) -> SparkifyError:
+def _compressed(item: LocalFile) -> SparkifyError:
     return SparkifyError(
-        f"{item.path} is gzip-compressed, not JSON text. Nothing was loaded. "
+        f"{item.address} is gzip-compressed, not JSON text. Nothing was loaded. "
         "Unpack it (gunzip) and run this again."
     )
 

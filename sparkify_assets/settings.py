@@ -26,8 +26,9 @@ class Settings(BaseSettings):
         "duckdb", description="engine of the warehouse; redshift is not built yet"
     )
     duckdb_path: Path = Field(Path("sparkify.duckdb"), description="file of the DuckDB warehouse")
-    song_data: str | None = Field(None, description="folder of the song files")
-    log_data: str | None = Field(None, description="folder of the event files")
+    song_data: str | None = Field(None, description="folder or s3:// address of the song files")
+    log_data: str | None = Field(None, description="folder or s3:// address of the event files")
+    s3_anonymous: bool = Field(False, description="read S3 without credentials: public buckets")
     sample_scale: float = Field(
         1, gt=0, le=1_000, allow_inf_nan=False, description="size of the sample data"
     )

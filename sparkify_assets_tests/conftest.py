@@ -12,7 +12,7 @@ from sparkify_assets_tests.platform import Platform
 @pytest.fixture(autouse=True)
 def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No variable and no file of whoever runs the tests reaches them, or is touched."""
-    for name in [name for name in os.environ if name.startswith(("SPARKIFY_", "DAGSTER_"))]:
+    for name in [name for name in os.environ if name.startswith(("SPARKIFY_", "DAGSTER_", "AWS_"))]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 

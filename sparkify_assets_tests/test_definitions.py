@@ -129,18 +129,9 @@ def test_a_wrong_setting_fails_loading_with_the_message_alone(
     assert sys.tracebacklimit == 0
 
 
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"target": "redshift"}, "this version has no such warehouse yet, only duckdb"),
-        ({"song_data": "s3://bucket/song_data"}, "SPARKIFY_SONG_DATA is s3://bucket/song_data: "),
-    ],
-)
-def test_what_is_not_there_yet_is_refused(
-    platform: Platform, settings: dict[str, str], said: str
-) -> None:
-    platform.settings.update(settings)
-    with pytest.raises(SparkifyError, match=said):
+def test_what_is_not_there_yet_is_refused(platform: Platform) -> None:
+    platform.settings["target"] = "redshift"
+    with pytest.raises(SparkifyError, match="this version has no such warehouse yet, only duckdb"):
         platform.defs()
 
 

@@ -18,7 +18,8 @@ from sparkify_assets.catalog import Catalog
 from sparkify_assets.definitions import SQL
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.loading import Load, load_source
-from sparkify_assets.sources import InputObject, Source, open_object, verify_unchanged
+from sparkify_assets.sources.base import LocalFile, open_object, verify_unchanged
+from sparkify_assets.sources.folder import FolderSource
 from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
 
 HISTORY = "SELECT object_id, uri, version, records, rows_loaded, rows_rejected FROM load_history"
@@ -47,7 +48,14 @@ class Loader:
             os.utime(path, ns=(before + 1, before + 1))
         return path
 
-    def load(self, share: float = 1, full_reload: bool = False, run_id: str = "run") -> Load:
+    def load(
+        self,
+        share: float = 1,
+        *,
+        prefix: str = "",
+        full_reload: bool = False,
+        run_id: str = "run",
+    ) -> Load:
         """Loads the folder, and makes sure that the balances hold afterwards, whatever happens."""
         catalog = Catalog.load(self.sql)
         variable = None if self.is_sample else "SPARKIFY_LOG_DATA"
@@ -57,8 +65,9 @@ class Loader:
                     session,
                     catalog,
                     catalog.tables["staging_events"],
-                    Source("event_files", self.root, variable),
+                    FolderSource("event_files", variable, self.root),
                     max_rejected_share=share,
+                    prefix=prefix,
                     full_reload=full_reload,
                     run_id=run_id,
                     log=self.said.append,
@@ -393,12 +402,12 @@ def test_object_that_changes_during_the_load(
     path = loaded.write("c.json", *range(10, 50))
     changed: list[Path] = []
 
-    def change_once(item: InputObject) -> None:
+    def change_once(item: LocalFile) -> None:
         if item.path == path and not changed:
             changed.append(path)
             change(path)
 
-    def before_open(item: InputObject) -> Any:
+    def before_open(item: LocalFile) -> Any:
         if hook == "before it is read":
             change_once(item)
         stream = open_object(item)
@@ -406,7 +415,7 @@ def test_object_that_changes_during_the_load(
             change_once(item)
         return stream
 
-    def before_verify(item: InputObject) -> None:
+    def before_verify(item: LocalFile) -> None:
         change_once(item)
         verify_unchanged(item)
 
@@ -455,8 +464,8 @@ def test_batches_make_no_difference(
     assert (load.new, load.loaded, load.rejected) == (8, 7, 3)
     assert loader.events() == {f"{n}.json": [n] for n in range(7)} | {"empty.json": []}
     assert len(loader.said) > 1
-    assert "8 records" not in loader.said[0]
-    assert ", 10 records, " in loader.said[-1]
+    assert " 8 of 8 objects" not in loader.said[0]
+    assert " 8 of 8 objects" in loader.said[-1]
 
 
 def test_progress_before_the_first_byte(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -465,7 +474,7 @@ def test_progress_before_the_first_byte(loader: Loader, monkeypatch: pytest.Monk
     path.touch()
     monkeypatch.setattr(loading, "PROGRESS_SECONDS", 0.0)
     loader.load()
-    assert "0 of 0 MB, 0 records" in loader.said[0]
+    assert "1 of 1 objects, 0.0 of 0.0 MB" in loader.said[0]
 
 
 def test_sample_source_converges(loader: Loader) -> None:
@@ -506,6 +515,76 @@ def test_real_source_replaces_the_sample_but_not_the_other_way(
     assert loader.events() == {"c.json": [5]}
 
 
+@pytest.fixture
+def parted(loader: Loader) -> Loader:
+    """A loader that has loaded November, and found December besides."""
+    loader.write("2018/11/a.json", 1)
+    loader.write("2018/11/b.json", 2)
+    loader.load(prefix="2018/11")
+    loader.write("2018/12/c.json", 3)
+    loader.write("2018/1/d.json", 4)
+    return loader
+
+
+def test_prefix_loads_a_part(parted: Loader) -> None:
+    assert parted.events() == {"a.json": [1], "b.json": [2]}
+    assert counts(parted.load(prefix="2018/12")) == (1, 0, 0, 0)
+    assert counts(parted.load(prefix="/2018/12/")) == (0, 0, 1, 0)
+    assert counts(parted.load()) == (1, 0, 3, 0)
+    assert parted.events() == {"a.json": [1], "b.json": [2], "c.json": [3], "d.json": [4]}
+    assert counts(parted.load(prefix="/")) == (0, 0, 4, 0)
+
+
+def test_prefix_judges_only_what_is_in_it(parted: Loader) -> None:
+    parted.load()
+    parted.write("2018/11/a.json", 5)
+    (parted.root / "2018/11/b.json").unlink()
+    parted.write("2018/12/c.json", 6)
+    parted.write("2018/12/e.json", 7)
+    (parted.root / "2018/1/d.json").unlink()
+    parted.write("2018/1/f.json", 8)
+    assert counts(parted.load(prefix="2018/1")) == (1, 0, 0, 1)
+    assert counts(parted.load(prefix="2018/11")) == (0, 1, 0, 1)
+    assert parted.events()["c.json"] == [3]
+    assert counts(parted.load(prefix="2018")) == (1, 1, 2, 2)
+
+
+def test_prefix_with_full_reload_is_refused(parted: Loader) -> None:
+    before = parted.state()
+    with pytest.raises(SparkifyError, match=r"full_reload forgets .* prefix loads only a part"):
+        parted.load(prefix="2018/12", full_reload=True)
+    assert parted.state() == before
+
+
+def test_prefix_of_another_root_is_refused(parted: Loader, tmp_path: Path) -> None:
+    shutil.copytree(parted.root, tmp_path / "log_data_new")
+    parted.root = tmp_path / "log_data_new"
+    before = parted.state()
+    with pytest.raises(SparkifyError, match="SPARKIFY_LOG_DATA now means"):
+        parted.load(prefix="2018/12")
+    assert parted.state() == before
+
+
+def test_prefix_does_not_rebuild_what_is_outside_of_it(parted: Loader) -> None:
+    add_column(parted)
+    before = parted.state()
+    with pytest.raises(SparkifyError, match="run this without a prefix"):
+        parted.load(prefix="2018/12")
+    assert parted.state() == before
+    assert counts(parted.load()) == (4, 0, 0, 0)
+
+
+def test_prefix_of_the_sample_keeps_what_is_outside_of_it(loader: Loader) -> None:
+    loader.is_sample = True
+    loader.write("2018/11/a.json", 1)
+    loader.write("2018/12/b.json", 2)
+    loader.write("2018/12/c.json", 3)
+    loader.load()
+    (loader.root / "2018/12/c.json").unlink()
+    assert counts(loader.load(prefix="2018/12")) == (0, 0, 1, 1)
+    assert loader.events() == {"a.json": [1], "b.json": [2], "c.json": [3]}
+
+
 def test_two_tables_share_the_ledgers(loaded: Loader) -> None:
     songs = loaded.folder / "song_data"
     songs.mkdir()
@@ -518,8 +597,9 @@ def test_two_tables_share_the_ledgers(loaded: Loader) -> None:
                 session,
                 catalog,
                 catalog.tables["staging_songs"],
-                Source("song_files", songs, "SPARKIFY_SONG_DATA"),
+                FolderSource("song_files", "SPARKIFY_SONG_DATA", songs),
                 max_rejected_share=0,
+                prefix="",
                 full_reload=True,
                 run_id="songs",
                 log=loaded.said.append,

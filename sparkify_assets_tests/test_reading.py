@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from sparkify_assets import reading
 from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.sources import Source
+from sparkify_assets.sources.folder import FolderSource
 
 FAST, CAREFUL = -1, 1 << 60  # settings of TINY_BYTES that send every object that way
 LIMIT = 4 * 1024 * 1024  # bytes of the longest record
@@ -83,8 +83,10 @@ def read_all(
     with pytest.MonkeyPatch.context() as patch:
         if way is not None:
             patch.setattr(reading, "TINY_BYTES", way)
-        objects = dict(enumerate(Source("files", folder, "FILES").objects(), start=7))
-        result = reading.read_objects(connection, table, objects)
+        source = FolderSource("files", "FILES", folder)
+        objects = dict(enumerate(source.objects(), start=7))
+        with source.at_hand(objects, lambda *_: None) as files:
+            result = reading.read_objects(connection, table, files)
     keys = {c.name: c.key for c in table.columns}
     cursor = connection.execute(f'SELECT * FROM "{table.name}" ORDER BY ALL')
     names = [keys[c[0]] for c in cursor.description or []]

@@ -22,7 +22,7 @@ def test_defaults_need_nothing() -> None:
     assert settings.max_rejected_share == 0.01
     sources = sources_of(settings)
     assert all(source.is_sample for source in sources.values())
-    assert sources["event_files"].root == Path.cwd() / "data" / "sample" / "log_data"
+    assert sources["event_files"].address == str(Path.cwd() / "data" / "sample" / "log_data")
 
 
 def test_values_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -36,8 +36,8 @@ def test_values_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert settings.sample_scale == 2.5
     assert settings.max_rejected_share == 0
     sources = sources_of(settings)
-    assert sources["song_files"].root == tmp_path / "songs"
-    assert sources["event_files"].root == Path.home() / "logs"
+    assert sources["song_files"].address == str(tmp_path / "songs")
+    assert sources["event_files"].address == str(Path.home() / "logs")
 
 
 def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:

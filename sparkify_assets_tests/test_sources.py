@@ -12,13 +12,9 @@ from sparkify_assets import reading
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.settings import Settings
-from sparkify_assets.sources import (
-    InputObject,
-    Source,
-    open_object,
-    sources_of,
-    verify_unchanged,
-)
+from sparkify_assets.sources import sources_of
+from sparkify_assets.sources.base import LocalFile, open_object, verify_unchanged
+from sparkify_assets.sources.folder import FolderSource
 
 NAMES = [
     "plain.json",
@@ -59,12 +55,18 @@ def put(*paths: Path) -> None:
         path.write_text('{"id": 1}\n')
 
 
-def source(root: Path) -> Source:
-    return Source("event_files", root, "SPARKIFY_LOG_DATA")
+def source(root: Path) -> FolderSource:
+    return FolderSource("event_files", "SPARKIFY_LOG_DATA", root)
 
 
-def listed(root: Path) -> list[str]:
-    return [str(item.path.relative_to(root)) for item in source(root).objects()]
+def files(root: Path, prefix: str = "") -> list[LocalFile]:
+    found = dict(enumerate(source(root).objects(prefix)))
+    with source(root).at_hand(found, lambda *_: None) as at_hand:
+        return list(at_hand.values())
+
+
+def listed(root: Path, prefix: str = "") -> list[str]:
+    return [str(item.path.relative_to(root)) for item in files(root, prefix)]
 
 
 @pytest.fixture
@@ -124,7 +126,7 @@ def test_file_instead_of_a_folder(root: Path) -> None:
 
 def test_missing_sample_data_says_how_to_make_it(root: Path) -> None:
     with pytest.raises(SparkifyError, match="dg launch --assets song_files"):
-        Source("song_files", root / "none", None).objects()
+        FolderSource("song_files", None, root / "none").objects()
 
 
 @pytest.fixture
@@ -148,7 +150,7 @@ def test_unreadable_folder(reachable: Path, request: pytest.FixtureRequest) -> N
 def test_unreadable_file(reachable: Path, request: pytest.FixtureRequest) -> None:
     put(reachable / "a.json")
     (reachable / "a.json").chmod(0)
-    [item] = source(reachable).objects()
+    [item] = files(reachable)
     request.getfixturevalue("unprivileged")
     with pytest.raises(SparkifyError, match=r"a\.json cannot be read: Permission denied"):
         open_object(item)
@@ -162,7 +164,7 @@ def test_folder_named_like_a_file(root: Path) -> None:
 def test_folders_whose_names_begin_alike_are_apart(root: Path) -> None:
     put(root / "a.json", root.with_name("log_data_old") / "b.json", root.with_name("log_d") / "c")
     assert listed(root) == ["a.json"]
-    assert [item.path.name for item in source(Path(f"{root}/")).objects()] == ["a.json"]
+    assert [item.path.name for item in files(Path(f"{root}/"))] == ["a.json"]
 
 
 def test_links_to_other_places_are_followed(root: Path, tmp_path: Path) -> None:
@@ -236,7 +238,7 @@ def test_any_name_can_be_read(
         "-- loaded from: event_files\nCREATE TABLE events (id INTEGER NOT NULL, object_id INTEGER);"
     )
     table = Catalog.load(tmp_path / "sql").tables["events"]
-    objects = dict(enumerate(source(root).objects()))
+    objects = dict(enumerate(files(root)))
     with duckdb.connect() as connection:
         connection.execute("CREATE TABLE events (id INTEGER, object_id INTEGER)")
         found = reading.read_objects(connection, table, objects)
@@ -249,17 +251,17 @@ def test_any_name_can_be_read(
         assert rejection.raw == f'{{"id": "{NAMES.index(item.path.name)}x"}}'
 
 
-def replaced(item: InputObject) -> None:
+def replaced(item: LocalFile) -> None:
     item.path.rename(item.path.with_name(".old"))
     put(item.path)
 
 
-def grown(item: InputObject) -> None:
+def grown(item: LocalFile) -> None:
     with item.path.open("a") as file:
         file.write("{}")
 
 
-def touched(item: InputObject) -> None:
+def touched(item: LocalFile) -> None:
     os.utime(item.path, ns=(0, 1))
 
 
@@ -267,7 +269,7 @@ def touched(item: InputObject) -> None:
 def test_changed_object(change: object, root: Path) -> None:
     put(root / "a.json")
     os.utime(root / "a.json", ns=(0, 0))
-    [item] = source(root).objects()
+    [item] = files(root)
     verify_unchanged(item)
     open_object(item).close()
     assert callable(change)
@@ -280,7 +282,7 @@ def test_changed_object(change: object, root: Path) -> None:
 
 def test_vanished_object(root: Path) -> None:
     put(root / "a.json", root / "b/b.json")
-    first, second = source(root).objects()
+    first, second = files(root)
     first.path.unlink()
     second.path.unlink()
     second.path.parent.rmdir()
@@ -295,16 +297,59 @@ def test_vanished_object(root: Path) -> None:
 def test_sources_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     sample = sources_of(Settings())
-    assert {s.name: s.root for s in sample.values()} == {
-        "song_files": tmp_path / "data/sample/song_data",
-        "event_files": tmp_path / "data/sample/log_data",
+    assert {s.name: s.address for s in sample.values()} == {
+        "song_files": f"{tmp_path}/data/sample/song_data",
+        "event_files": f"{tmp_path}/data/sample/log_data",
     }
-    assert all(s.is_sample and s.uri == f"sample:file://{s.root}" for s in sample.values())
+    assert all(s.is_sample and s.root == f"sample:file://{s.address}" for s in sample.values())
     monkeypatch.setenv("HOME", "/home/somebody")
     chosen = sources_of(Settings(song_data="songs", log_data="~/logs"))
     assert [s.uri for s in chosen.values()] == [
         f"file://{tmp_path}/songs",
         "file:///home/somebody/logs",
     ]
-    with pytest.raises(SparkifyError, match="SPARKIFY_LOG_DATA is s3://bucket/logs"):
-        sources_of(Settings(song_data="songs", log_data="s3://bucket/logs"))
+    mixed = sources_of(Settings(song_data="songs", log_data="s3://bucket/log data//x/"))
+    assert [s.root for s in mixed.values()] == [
+        f"file://{tmp_path}/songs",
+        "s3://bucket/log data//x",
+    ]
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://", "s3:///logs", "https://b.s3.amazonaws.com/x", "gs://b"]
+)
+def test_address_that_is_none(address: str) -> None:
+    with pytest.raises(SparkifyError, match=f"SPARKIFY_LOG_DATA is {address}: it names neither"):
+        sources_of(Settings(song_data="songs", log_data=address))
+
+
+# --- A part of a folder ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["2018/11", "2018/11/", "/2018//11"])
+def test_prefix_is_a_folder(prefix: str, root: Path) -> None:
+    put(
+        *(root / f"2018/{name}" for name in ("11/a.json", "11/x/b.json", "1/c", "111/d", "11.json"))
+    )
+    assert listed(root, prefix) == ["2018/11/a.json", "2018/11/x/b.json"]
+    assert files(root, prefix) == [f for f in files(root) if "2018/11/" in f.uri]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "problem"),
+    [
+        ("2018/1", "2018/1 does not exist"),
+        ("2018/11/a.json", "a.json is a file"),
+        ("2018/12", "12 holds no file"),
+        ("../log_data/2018", "is not the name of a folder"),
+        ("2018/./11", "is not the name of a folder"),
+        ("latest", "latest leads to another folder of the same source"),
+        ("latest/11", "latest leads to another folder of the same source"),
+    ],
+)
+def test_prefix_that_names_no_folder_of_files(prefix: str, problem: str, root: Path) -> None:
+    put(root / "2018/11/a.json")
+    (root / "2018/12").mkdir()
+    (root / "latest").symlink_to("2018")
+    with pytest.raises(SparkifyError, match=problem):
+        files(root, prefix)

@@ -1,0 +1,173 @@
+"""The contract of a source: which objects there are, in which version, and their bytes in files.
+
+A kind of source is one subclass of `Source` beside this file. What an object contains is the
+business of `reading.py`.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+from sparkify_assets.errors import SparkifyError
+
+SAMPLE = "sample:"
+HIDDEN = (".", "_")  # how the names of hidden files and folders begin
+
+
+@dataclass(frozen=True)
+class InputObject:
+    """An object as it was listed: `version` changes with its bytes. `size` is in bytes."""
+
+    uri: str
+    size: int
+    version: str
+
+    @property
+    def address(self) -> str:
+        """Where it is, for people: the path of a file, otherwise the URI."""
+        return address_of(self.uri)
+
+
+@dataclass(frozen=True)
+class LocalFile(InputObject):
+    """An object whose bytes are in the file at `path`; `version` is that of this file."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Source(ABC):
+    """A folder of JSON objects. `variable` is the setting that names it, None for the sample."""
+
+    name: str
+    variable: str | None
+
+    @property
+    @abstractmethod
+    def uri(self) -> str:
+        """Address of the folder, without a slash at its end."""
+
+    @abstractmethod
+    def objects(self, prefix: str = "") -> list[InputObject]:
+        """Every object below the folder that is not hidden, in order of its URI.
+
+        Hidden files and folders (`.DS_Store`, `.ipynb_checkpoints`, `_SUCCESS`) are not data.
+
+        Args:
+            prefix: a folder below this one, of which alone is listed what it holds.
+
+        Raises:
+            SparkifyError: the folder is missing, cannot be read or holds no object.
+        """
+
+    @abstractmethod
+    def at_hand(
+        self, objects: dict[int, InputObject], fetched: Callable[[int, int], None]
+    ) -> AbstractContextManager[dict[int, LocalFile]]:
+        """The objects as files, for the time of the block.
+
+        Args:
+            objects: what to have at hand, by object id.
+            fetched: is told now and then how many more objects and bytes have been fetched.
+
+        Raises:
+            SparkifyError: an object cannot be read, or is no longer the version that was listed.
+        """
+
+    @property
+    def address(self) -> str:
+        """Where it is, for people: the path of a folder, otherwise the URI."""
+        return address_of(self.uri)
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether this is the built-in sample data."""
+        return self.variable is None
+
+    @property
+    def root(self) -> str:
+        """What load_history knows the source by; the sample data's says that it is one."""
+        return f"{SAMPLE if self.is_sample else ''}{self.uri}"
+
+    def within(self, prefix: str) -> str:
+        """How the URIs of the objects in a prefix begin: it is a folder, not the start of a name.
+
+        Raises:
+            SparkifyError: the prefix leads out of the source.
+        """
+        names = [name for name in prefix.split("/") if name]
+        if {".", ".."} & set(names):
+            raise SparkifyError(
+                f"{self.name}: the prefix {prefix} is not the name of a folder in {self.address}."
+            )
+        return "/".join([self.uri, *names, ""])
+
+    def wrong(self, what: str, prefix: str) -> SparkifyError:
+        """The error for a source, or a folder in it, that cannot be listed."""
+        if prefix:
+            remedy = f"Check the prefix, {prefix!r}"
+        elif self.variable:
+            remedy = f"Set {self.variable} to the folder that holds the JSON files"
+        else:
+            remedy = f"Materialize {self.name} first: dg launch --assets {self.name}"
+        place = address_of(self.within(prefix)).rstrip("/")
+        return SparkifyError(f"{self.name}: {place} {what}. {remedy}.")
+
+
+def address_of(uri: str) -> str:
+    """A URI as people write it: the path of a file or folder, otherwise the URI."""
+    return uri.removeprefix("file://")
+
+
+def is_hidden(names: list[str]) -> bool:
+    """Whether any part of a path below the source's folder is hidden."""
+    return any(name.startswith(HIDDEN) for name in names)
+
+
+def open_object(item: LocalFile) -> FileIO:
+    """Opens an object for reading, unbuffered: callers read it whole or in large blocks.
+
+    Raises:
+        SparkifyError: it cannot be read, or is no longer the version that was listed.
+    """
+    try:
+        stream = item.path.open("rb", buffering=0)
+    except OSError as error:
+        raise SparkifyError(
+            f"{item.address} cannot be read: {error.strerror}. Nothing was loaded."
+        ) from None
+    if file_version(os.fstat(stream.fileno())) != item.version:
+        stream.close()
+        raise changed(item)
+    return stream
+
+
+def verify_unchanged(item: LocalFile) -> None:
+    """Makes sure, after reading, that what was read is the version that was listed.
+
+    Raises:
+        SparkifyError: the object changed or vanished meanwhile.
+    """
+    try:
+        version = file_version(item.path.stat())
+    except OSError:
+        version = None
+    if version != item.version:
+        raise changed(item)
+
+
+def changed(item: InputObject) -> SparkifyError:
+    """The error for an object that is not the one that was listed."""
+    return SparkifyError(
+        f"{item.address} changed while it was being loaded. Nothing was loaded: run it again "
+        "when it is complete."
+    )
+
+
+def file_version(status: os.stat_result) -> str:
+    """The version of a file: its size and its modification time."""
+    return f"{status.st_size}-{status.st_mtime_ns}"

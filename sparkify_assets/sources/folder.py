@@ -1,0 +1,89 @@
+"""A folder on this machine, as a source."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparkify_assets.errors import SparkifyError
+from sparkify_assets.sources.base import (
+    InputObject,
+    LocalFile,
+    Source,
+    file_version,
+    is_hidden,
+)
+
+
+@dataclass(frozen=True)
+class FolderSource(Source):
+    """A folder of JSON files, named by its absolute path."""
+
+    folder: Path
+
+    @property
+    def uri(self) -> str:
+        return f"file://{self.folder}"
+
+    def objects(self, prefix: str = "") -> list[InputObject]:
+        folder = Path(self.within(prefix).removeprefix("file://"))
+        inside = os.path.realpath(self.folder)
+        try:
+            for link in (folder, *folder.parents):
+                if link == self.folder:
+                    break
+                if link.is_symlink() and _is_found_anyway(link, inside):
+                    raise self.wrong("leads to another folder of the same source", prefix)
+            if not folder.exists():
+                raise self.wrong("does not exist", prefix)
+            if not folder.is_dir():
+                raise self.wrong("is a file, not the folder that holds the files", prefix)
+            found = sorted(_walk(folder, inside, frozenset()), key=lambda o: o.uri)
+        except OSError as error:
+            raise self.wrong(
+                f"cannot be read: {error.strerror}: {error.filename}", prefix
+            ) from None
+        except UnicodeEncodeError as error:
+            raise SparkifyError(
+                f"{self.name}: the name {error.object!a} is not UTF-8 text. Rename it."
+            ) from None
+        if not found:
+            raise self.wrong("holds no file (hidden ones are not data)", prefix)
+        return found
+
+    @contextmanager
+    def at_hand(
+        self, objects: dict[int, InputObject], fetched: Callable[[int, int], None]
+    ) -> Iterator[dict[int, LocalFile]]:
+        yield {i: LocalFile(o.uri, o.size, o.version, Path(o.address)) for i, o in objects.items()}
+
+
+def _walk(
+    folder: Path | str, inside: str, above: frozenset[tuple[int, int]]
+) -> Iterator[InputObject]:
+    """Files below a folder of the root `inside`; links are followed, but nothing comes twice."""
+    status = os.stat(folder)  # noqa: PTH116  # Path objects double the time at 14,896 files
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_hidden([entry.name]):
+                continue
+            status = entry.stat()  # of what a link leads to; an error where that is nothing
+            if entry.is_symlink() and _is_found_anyway(entry.path, inside):
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                yield from _walk(entry.path, inside, above | {here})
+            elif stat.S_ISREG(status.st_mode):
+                uri = f"file://{entry.path}"
+                uri.encode()
+                yield InputObject(uri, status.st_size, file_version(status))
+
+
+def _is_found_anyway(link: str | Path, inside: str) -> bool:
+    """Whether a link leads to a place in the root that is found without it."""
+    target = os.path.relpath(os.path.realpath(link), inside)
+    return not is_hidden(list(Path(target).parts))

@@ -1,0 +1,138 @@
+"""A folder of an S3 bucket, as a source."""
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import HTTPClientError, IncompleteReadError
+
+from sparkify_assets.errors import SparkifyError
+from sparkify_assets.object_store import CONNECTIONS, ObjectStore, s3_errors_in_words
+from sparkify_assets.scratch import scratch_folder
+from sparkify_assets.sources.base import (
+    InputObject,
+    LocalFile,
+    Source,
+    changed,
+    file_version,
+    is_hidden,
+)
+
+PART_BYTES = 64 * 1024 * 1024  # of an object, in one request
+BLOCK_BYTES = 1024 * 1024
+BROKEN_OFF = (HTTPClientError, IncompleteReadError)
+
+
+@dataclass(frozen=True)
+class S3Source(Source):
+    """The objects whose keys begin with `folder` and a slash, or all where it is empty.
+
+    The version of an object is its ETag.
+    """
+
+    bucket: str
+    folder: str
+    store: ObjectStore
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.folder}".rstrip("/")
+
+    def objects(self, prefix: str = "") -> list[InputObject]:
+        within = self.within(prefix)
+        found = []
+        with s3_errors_in_words(within):
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self.bucket, Prefix=self._key(within)):
+                for entry in page.get("Contents", []):
+                    uri = f"s3://{self.bucket}/{entry['Key']}"
+                    names = uri.removeprefix(f"{self.uri}/").split("/")
+                    # a key that ends with a slash is how consoles show an empty folder
+                    if names[-1] and not is_hidden(names):
+                        found.append(InputObject(uri, entry["Size"], entry["ETag"].strip('"')))
+        if not found:
+            raise self.wrong("holds no object (hidden ones are not data)", prefix)
+        return sorted(found, key=lambda o: o.uri)
+
+    @contextmanager
+    def at_hand(
+        self, objects: dict[int, InputObject], fetched: Callable[[int, int], None]
+    ) -> Iterator[dict[int, LocalFile]]:
+        with scratch_folder() as folder:
+            paths = {object_id: folder / str(object_id) for object_id in objects}
+            try:
+                self._fetch([(item, paths[i]) for i, item in objects.items()], fetched)
+                files = {}
+                for object_id, item in objects.items():
+                    status = paths[object_id].stat()
+                    if status.st_size != item.size:
+                        raise changed(item)
+                    version = file_version(status)
+                    files[object_id] = LocalFile(item.uri, item.size, version, paths[object_id])
+            except OSError as error:
+                raise SparkifyError(
+                    f"{self.name}: objects cannot be fetched into {folder}: {error.strerror}"
+                ) from None
+            yield files
+
+    @cached_property
+    def _client(self) -> Any:
+        return self.store.get_client()
+
+    def _fetch(
+        self, wanted: list[tuple[InputObject, Path]], fetched: Callable[[int, int], None]
+    ) -> None:
+        """Copies objects into files, large ones in parts, many at once."""
+        pool = ThreadPoolExecutor(CONNECTIONS)
+        try:
+            parts = [
+                pool.submit(self._fetch_part, item, path, start)
+                for item, path in wanted
+                for start in range(0, max(item.size, 1), PART_BYTES)
+            ]
+            for part in as_completed(parts):
+                fetched(*part.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _fetch_part(self, item: InputObject, path: Path, start: int) -> tuple[int, int]:
+        """Copies a part of an object into its place in the file.
+
+        boto3 asks again for what S3 does not answer; here is asked again for what breaks off.
+
+        Returns:
+            How many objects (1 for an object's last part) and bytes are fetched with it.
+        """
+        end = min(start + PART_BYTES, item.size)
+        part = {} if end - start == item.size else {"Range": f"bytes={start}-{end - 1}"}
+        with (
+            s3_errors_in_words(item.uri),
+            open(os.open(path, os.O_CREAT | os.O_WRONLY), "wb") as file,  # noqa: PTH123
+        ):
+            for attempt in range(self.store.max_attempts):
+                answer = self._client.get_object(
+                    Bucket=self.bucket,
+                    Key=self._key(item.uri),
+                    IfMatch=f'"{item.version}"',
+                    **part,
+                )
+                file.seek(start)
+                try:
+                    for block in answer["Body"].iter_chunks(BLOCK_BYTES):
+                        file.write(block)
+                    break
+                except BROKEN_OFF:
+                    if attempt + 1 == self.store.max_attempts:
+                        raise
+                    time.sleep(random.random() * 2**attempt)  # noqa: S311  # no secret
+        return int(end == item.size), end - start
+
+    def _key(self, uri: str) -> str:
+        return uri.removeprefix(f"s3://{self.bucket}/")
