@@ -139,7 +139,8 @@ def load_source(
             f"SPARKIFY_MAX_REJECTED_SHARE allows. For example: {'; '.join(load.rejected_samples)}. "
             f"The table {table.name} stays as it was. Mend or remove them, or allow a larger share."
         )
-    load.version = _version(_history(session, table))
+    loaded = {uri: h.version for uri, h in history.items()}
+    load.version = _version(loaded | {item.uri: item.version for item in to_read})
     load.seconds = time.monotonic() - started
     return load
 
@@ -325,6 +326,6 @@ class _Progress:
         return objects * OBJECT_COST_BYTES + size + 1
 
 
-def _version(history: dict[str, _Loaded]) -> str:
-    loaded = sorted((h.uri, h.version) for h in history.values())
-    return hashlib.sha256(repr(loaded).encode()).hexdigest()[:16]
+def _version(loaded: dict[str, str]) -> str:
+    """What stands for objects in these versions, by URI."""
+    return hashlib.sha256(repr(sorted(loaded.items())).encode()).hexdigest()[:16]

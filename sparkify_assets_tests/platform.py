@@ -87,9 +87,10 @@ class Platform:
             (self.song_data / f"TR{number:05}.json").write_text(json.dumps(record))
 
     def write_events(self, events: Iterable[dict[str, Any]], name: str = "events.json") -> None:
-        self.log_data.mkdir(exist_ok=True)
         lines = [json.dumps({**EVENT, "itemInSession": i, **e}) for i, e in enumerate(events)]
-        (self.log_data / name).write_text("\n".join(lines))
+        path = self.log_data / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines))
 
 
 SONG = {

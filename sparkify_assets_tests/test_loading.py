@@ -388,7 +388,11 @@ def replace(path: Path) -> None:
     copy.replace(path)
 
 
-@pytest.mark.parametrize("change", [append, replace, Path.unlink])
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("change", [append, replace, truncate, Path.unlink])
 @pytest.mark.parametrize("hook", ["before it is read", "while it is read", "after it is read"])
 @pytest.mark.parametrize("way", [-1, 1 << 60], ids=["fast", "careful"])
 def test_object_that_changes_during_the_load(

@@ -321,3 +321,25 @@ def test_a_check_that_does_not_run_is_named(made: Platform) -> None:
     result = made.run()
     assert "check known_user does not run" in failure_of(result)
     assert "songplays" not in materialized(result)
+
+
+def test_run_config_of_a_load(made: Platform) -> None:
+    """A prefix loads a part, a full reload forgets what vanished, both together are refused."""
+
+    def load(**config: object) -> dg.ExecuteInProcessResult:
+        return made.run("staging_events", config={"ops": {"staging_events": {"config": config}}})
+
+    def files() -> list[str]:
+        rows = made.rows("SELECT parse_filename(uri) FROM load_history ORDER BY ALL")
+        return [name for (name,) in rows]
+
+    made.write_events([{"sessionId": 50}], "2018/11/day.json")
+    assert load(prefix="2018").success
+    assert files() == ["day.json"]
+    assert load().success
+    assert files() == ["day.json", "events.json"]
+    (made.log_data / "2018/11/day.json").unlink()
+    assert "Choose one" in failure_of(load(prefix="2018", full_reload=True))
+    assert files() == ["day.json", "events.json"]
+    assert load(full_reload=True).success
+    assert files() == ["events.json"]

@@ -344,7 +344,7 @@ def test_prefix_is_a_folder(prefix: str, root: Path) -> None:
         ("../log_data/2018", "is not the name of a folder"),
         ("2018/./11", "is not the name of a folder"),
         ("latest", "latest leads to another folder of the same source"),
-        ("latest/11", "latest leads to another folder of the same source"),
+        ("latest/11", "latest/11 leads to another folder of the same source"),
     ],
 )
 def test_prefix_that_names_no_folder_of_files(prefix: str, problem: str, root: Path) -> None:

@@ -1,0 +1,283 @@
+"""Runs in real processes: killed at any moment, started ten at once, kept waiting by another one.
+
+Whatever happens to a process, the warehouse is the one before or the one after a transaction, and
+a normal run brings it to exactly what it would be if nothing had happened.
+"""
+
+import json
+import logging
+import multiprocessing
+import random
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+
+from sparkify_assets import simulator
+from sparkify_assets_tests.platform import EVENT, Platform, failure_of, instance
+
+# Processes fork from one that has imported this and all that a run needs.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload([__name__, "dagster_webserver.webserver"])
+PLAN = simulator.Plan(songs=600, events=3_000)
+STAGING = ("staging_events", "staging_songs")
+LEDGERS = ("load_history", "rejected_records")
+MOMENTS = 15  # in each of two situations
+RUNS = 10
+
+State = dict[str, list[tuple[Any, ...]]]
+Held = tuple[Platform, State, int | None, Connection]
+
+
+@contextmanager
+def process(
+    work: Callable[..., None], *arguments: object
+) -> Iterator[tuple[BaseProcess, Connection]]:
+    """A process that has said it is ready, and a pipe to it; at the end it is gone."""
+    here, there = CONTEXT.Pipe()
+    child = CONTEXT.Process(target=work, args=(*arguments, there), daemon=True)
+    child.start()
+    there.close()
+    try:
+        here.recv()
+        yield child, here
+    finally:
+        child.kill()
+        child.join()
+        here.close()
+
+
+def run_everything(platform: Platform, pipe: Connection) -> None:
+    """Runs everything when told to; tells whether it succeeded, and what failed steps said."""
+    tempfile.tempdir = str(platform.folder)  # for what a kill leaves behind
+    instance()
+    pipe.send("ready")
+    pipe.recv()
+    result = platform.run()
+    pipe.send((result.success, failure_of(result)))
+
+
+def hold(warehouse: Path, read_only: bool, pipe: Connection) -> None:
+    """Has the warehouse open until told to close it."""
+    with duckdb.connect(str(warehouse), read_only=read_only):
+        pipe.send("ready")
+        pipe.recv()
+
+
+def look(platform: Platform) -> State:
+    """All rows by table, those of the ledgers with the table they tell of; makes sure they balance.
+
+    When and by which run an object was loaded is left out.
+    """
+    if not platform.warehouse.exists():
+        return {}
+    with duckdb.connect(str(platform.warehouse), read_only=True) as warehouse:
+
+        def rows(query: str, *values: object) -> list[tuple[Any, ...]]:
+            return warehouse.execute(f"{query} ORDER BY ALL", values).fetchall()
+
+        names = [name for (name,) in rows("SELECT table_name FROM duckdb_tables()")]
+        kept = "COLUMNS(lambda c: c NOT IN ('loaded_at', 'run_id'))"
+        state = {name: rows(f'SELECT {kept} FROM "{name}"') for name in names}
+        if not state:
+            return {}
+        for name in STAGING:
+            counted = f"SELECT object_id, COUNT(*) FROM {name} GROUP BY ALL"
+            assert (rows(counted) if name in state else []) == rows(
+                "SELECT object_id, rows_loaded FROM load_history "
+                "WHERE table_name = ? AND rows_loaded > 0",
+                name,
+            )
+        assert rows("SELECT object_id, COUNT(*) FROM rejected_records GROUP BY ALL") == rows(
+            "SELECT object_id, rows_rejected FROM load_history WHERE rows_rejected > 0"
+        )
+    table_of = {row[0]: row[1] for row in state["load_history"]}
+    for ledger in LEDGERS:
+        for row in state.pop(ledger):
+            state[table_of[row[0]]].append(row)
+    return state
+
+
+def differences(found: State, expected: State) -> list[str]:
+    """Names only: a comparison of whole tables would take pytest minutes to print."""
+    return [
+        name
+        for name in sorted(found.keys() | expected.keys())
+        if found.get(name) != expected.get(name)
+    ]
+
+
+class Situation:
+    """A platform with something to load, and the warehouse before: to be put back, and to compare.
+
+    Attributes:
+        before: what the warehouse holds.
+        after: what it holds after a run that nothing disturbed.
+        seconds: how long that run took in a process of its own.
+    """
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        warehouse = platform.warehouse
+        self._file = warehouse.read_bytes() if warehouse.exists() else None
+        self.before = look(platform)
+        with process(run_everything, platform) as (_, pipe):
+            started = time.monotonic()
+            pipe.send("go")
+            assert pipe.recv() == (True, "")
+            self.seconds = time.monotonic() - started
+        self.after = look(platform)
+        self.put_back()
+
+    def put_back(self) -> None:
+        for path in self.platform.folder.glob("warehouse.duckdb*"):  # the log beside it too
+            path.unlink()
+        if self._file is not None:
+            self.platform.warehouse.write_bytes(self._file)
+
+
+@pytest.fixture(params=["empty", "filled"])
+def situation(request: pytest.FixtureRequest, platform: Platform) -> Situation:
+    """Nothing is loaded; or some files are, of which some are now others, or no longer there."""
+    platform.settings["max_rejected_share"] = 0.5
+    simulator.write_song_files(platform.song_data, PLAN)
+    simulator.write_event_files(platform.log_data, PLAN)
+    for folder in (platform.song_data, platform.log_data):
+        files = sorted(folder.rglob("*.json"))
+        for path in files[::7]:
+            append(path, "no record")
+    if request.param == "filled":
+        fill(platform)
+    return Situation(platform)
+
+
+def fill(platform: Platform) -> None:
+    """Loads half of the files, then adds the others, changes some and deletes some."""
+    files = sorted(platform.folder.glob("*_data/**/*.json"))
+    new, vanishing = files[::2], files[1::10]
+    later = {path: path.read_bytes() for path in new}
+    for path in new:
+        path.unlink()
+    result = platform.run()
+    assert result.success, failure_of(result)
+    for path in vanishing:
+        path.unlink()
+    for path, content in later.items():
+        path.write_bytes(content)
+    for number, path in enumerate(files[3::4]):
+        if path in vanishing:
+            continue
+        if path.is_relative_to(platform.log_data):
+            append(path, json.dumps(EVENT | {"sessionId": 1_000_000 + number}))
+        else:
+            path.write_text(path.read_text().replace('"year": ', '"year": 1'))
+        if number % 3 == 0:
+            append(path, '{"neither": "song nor event"}')
+
+
+def append(path: Path, line: str) -> None:
+    with path.open("a") as file:
+        file.write(f"\n{line}")
+
+
+@pytest.mark.faults
+def test_a_run_killed_at_any_moment_leaves_whole_transactions(situation: Situation) -> None:
+    platform, before, after = situation.platform, situation.before, situation.after
+    seconds, killed, states = situation.seconds, 0, list[State]()
+    for number in range(MOMENTS):
+        situation.put_back()
+        with process(run_everything, platform) as (child, pipe):
+            moment = (number + random.random()) / MOMENTS * seconds
+            started = time.monotonic()
+            pipe.send("go")
+            child.join(moment)
+            if child.is_alive():
+                child.kill()
+            else:  # the machine got faster
+                seconds = min(seconds, time.monotonic() - started)
+            child.join()
+            killed += child.exitcode == -signal.SIGKILL
+        when = f"killed after {moment:.3f} s of {seconds:.3f} s"
+        found = look(platform)
+        torn = [
+            name
+            for name in found.keys() | before.keys()
+            if found.get(name) not in (before.get(name), after[name])
+        ]
+        assert not torn, when
+        if found not in states:
+            states.append(found)
+        result = platform.run()
+        assert result.success, f"{when}: {failure_of(result)}"
+        assert not differences(look(platform), after), when
+    assert killed >= MOMENTS / 2
+    assert len(states) >= 4, "all moments were the same to the warehouse"
+
+
+@pytest.mark.faults
+def test_ten_runs_at_once_load_every_file_once(situation: Situation) -> None:
+    platform = situation.platform
+    with ExitStack() as stack:
+        pipes = [stack.enter_context(process(run_everything, platform))[1] for _ in range(RUNS)]
+        for pipe in pipes:
+            pipe.send("go")
+        assert [pipe.recv() for pipe in pipes] == [(True, "")] * RUNS
+    assert not differences(look(platform), situation.after)
+    loaded = [uri for (uri,) in platform.rows("SELECT uri FROM load_history")]
+    assert len(loaded) == len(set(loaded))
+    assert {f"file://{path}" for path in platform.folder.glob("*_data/**/*.json")} <= set(loaded)
+
+
+@pytest.fixture(params=[True, False], ids=["reader", "writer"])
+def held(request: pytest.FixtureRequest, made: Platform) -> Iterator[Held]:
+    """A platform with a new file; what its warehouse holds, and which process has that open."""
+    assert made.run().success
+    before = look(made)
+    made.write_events([{"sessionId": 9}], name="more.json")
+    with process(hold, made.warehouse, request.param) as (holder, pipe):
+        yield made, before, holder.pid, pipe
+
+
+def test_a_run_gives_up_on_a_held_warehouse(held: Held) -> None:
+    platform, before, pid, pipe = held
+    settings = {"path": str(platform.warehouse), "lock_wait_seconds": 0.1}
+    result = platform.run(config={"resources": {"warehouse": {"config": settings}}})
+    said = failure_of(result).splitlines()
+    assert [line.partition(" (")[0] for line in said] == [
+        f"{platform.warehouse} is held by process {pid}"
+    ] * len(STAGING)
+    assert not result.get_asset_materialization_events()
+    pipe.send("close it")
+    assert not differences(look(platform), before)
+
+
+def test_a_run_waits_for_a_held_warehouse(held: Held) -> None:
+    platform, _, pid, pipe = held
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "waiting for it" in record.getMessage():
+                pipe.send("close it")
+
+    logger, listener = dg.get_dagster_logger(), Listener()
+    logger.addHandler(listener)
+    try:
+        result = platform.run()
+    finally:
+        logger.removeHandler(listener)
+    assert result.success, failure_of(result)
+    said = [entry.user_message for entry in instance().all_logs(result.run_id)]
+    waits = [line for line in said if line.endswith(": waiting for it")]
+    assert [line.partition(" (")[0] for line in waits] == [
+        f"{platform.warehouse} is held by process {pid}"
+    ]
+    assert platform.rows("SELECT COUNT(*) FROM songplays WHERE session_id = 9") == [(1,)]
