@@ -17,13 +17,13 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple, TextIO
 
 import duckdb
 
 from sparkify_assets.catalog import Column, Table
 from sparkify_assets.errors import SparkifyError
+from sparkify_assets.scratch import scratch_folder
 from sparkify_assets.sources.base import LocalFile, open_object, verify_unchanged
 from sparkify_assets.warehouse.base import quote
 
@@ -105,9 +105,9 @@ def read_objects(
     tiny = {i: o for i, o in objects.items() if o.size <= TINY_BYTES}
     large = {i: o for i, o in objects.items() if o.size > TINY_BYTES}
     try:
-        with TemporaryDirectory(prefix="sparkify-") as folder:
-            careful = tiny | _read_fast(connection, table, large, Path(folder), reading)
-            _read_carefully(connection, table, careful, Path(folder), reading)
+        with scratch_folder() as folder:
+            careful = tiny | _read_fast(connection, table, large, folder, reading)
+            _read_carefully(connection, table, careful, folder, reading)
     except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
         raise SparkifyError(f"{table.name} was not loaded: {error}") from None
     return reading
