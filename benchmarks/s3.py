@@ -50,6 +50,7 @@ def load(folder: Path, connections: int) -> float:
             max_rejected_share=0,
             prefix="",
             full_reload=False,
+            recreate=False,
             run_id="benchmark",
             log=print,
         ).seconds

@@ -8,6 +8,7 @@ is stored in `warehouse/`, what is proved about it in `audit.py`.
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -42,15 +43,40 @@ Write = Callable[[Session], tuple[dict[str, Any], str | None]]
 Results = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
 
 
-class AuditFailed(Exception):
-    """A blocking audit found violations: rolls the transaction back, and carries what was found."""
+@dataclass(frozen=True)
+class Published:
+    """A table as a transaction published it; `version` is its data version, if it has its own."""
 
-    def __init__(self, results: list[AuditResult]) -> None:
+    results: list[AuditResult]
+    rows: int
+    preview: list[Row]
+    metadata: dict[str, Any]
+    version: str | None
+
+
+class AuditFailed(Exception):
+    """A blocking audit found violations: rolls the transaction back, and carries what was found.
+
+    `kept` is how many rows the table had before, None where there was no table.
+    """
+
+    def __init__(self, results: list[AuditResult], kept: int | None) -> None:
         super().__init__()
         self.results = results
+        self.kept = kept
 
 
-class LoadConfig(dg.Config):
+class PublishConfig(dg.Config):
+    """How a table is published."""
+
+    recreate: bool = Field(
+        False,
+        description="drop the table where its file changed shape, with the grants that were on it "
+        "(Redshift; on DuckDB nothing is lost with it, and it needs no asking)",
+    )
+
+
+class LoadConfig(PublishConfig):
     """How a staging table is loaded."""
 
     prefix: str = Field(
@@ -131,6 +157,7 @@ def staging_asset(
                 max_rejected_share=max_rejected_share,
                 prefix=config.prefix,
                 full_reload=config.full_reload,
+                recreate=config.recreate,
                 run_id=context.run.run_id,
                 log=context.log.info,
             )
@@ -160,7 +187,7 @@ def derived_asset(table: Table, catalog: Catalog, *, kind: str) -> dg.AssetsDefi
         # the table that a run reports as its answer comes last of those that could be next
         op_tags={"dagster/priority": "-1"} if table.shown_rows else None,
     )
-    def publish(context: dg.AssetExecutionContext) -> Results:
+    def publish(context: dg.AssetExecutionContext, config: PublishConfig) -> Results:
         def write(session: Session) -> tuple[dict[str, Any], None]:
             for parent in upstream:
                 _require(
@@ -169,7 +196,7 @@ def derived_asset(table: Table, catalog: Catalog, *, kind: str) -> dg.AssetsDefi
                     f"{table.name} is made from it",
                     may_be_empty=parent.may_be_empty,
                 )
-            session.build(table)
+            session.build(table, recreate=config.recreate)
             return {}, None
 
         yield from _write_audited(context, table, catalog, write)
@@ -190,44 +217,51 @@ def _write_audited(
     selected = {key.name for key in context.selected_asset_check_keys}
     audits = audits_of(table)
     started = time.monotonic()
+
+    def write_and_audit(session: Session) -> Published:
+        kept = None if session.shape(table) is None else session.count(table.name)
+        metadata, version = write(session)
+        results = run_audits(session, audits)
+        if any(not r.passed and r.audit.blocking for r in results):
+            raise AuditFailed(results, kept)
+        session.publish(table)
+        rows, preview = session.count(table.name), _preview(session, table)
+        return Published(results, rows, preview, metadata, version)
+
+    def evaluate(session: Session) -> list[AuditResult]:
+        for name in {table.name, *table.upstream}:
+            _require(session, catalog.tables[name], f"the checks of {table.name} read it")
+        return run_audits(session, [audit for audit in audits if audit.name in selected])
+
+    label = f"{table.name} {context.run.run_id}"
     try:
-        with warehouse.transaction() as session:
-            if not context.selected_asset_keys:
-                for name in {table.name, *table.upstream}:
-                    _require(session, catalog.tables[name], f"the checks of {table.name} read it")
-                chosen = [audit for audit in audits if audit.name in selected]
-                results = run_audits(session, chosen)
-            else:
-                kept = None if session.shape(table) is None else session.count(table.name)
-                metadata, version = write(session)
-                results = run_audits(session, audits)
-                if any(not r.passed and r.audit.blocking for r in results):
-                    raise AuditFailed(results)
-                session.publish(table)
-                preview = _preview(session, table)
-                rows = session.count(table.name)
+        if not context.selected_asset_keys:
+            results = warehouse.in_transaction(evaluate, label)
+            _log_warnings(context, table, results)
+            yield from _check_results(table, results, selected)
+            return
+        published = warehouse.in_transaction(write_and_audit, label)
     except AuditFailed as failed:
         yield from _check_results(table, failed.results, selected)
-        raise dg.Failure(
-            _in_words(warehouse.address, table, failed.results, kept), allow_retries=False
-        ) from None
+        raise dg.Failure(_in_words(warehouse.address, table, failed), allow_retries=False) from None
     except SparkifyError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
-    _log_warnings(context, table, results)
-    if not context.selected_asset_keys:
-        yield from _check_results(table, results, selected)
-        return
+    _log_warnings(context, table, published.results)
     context.log.info(
-        f"{table.name}: {counted(rows, 'row')}, {_passed(results)}, "
+        f"{table.name}: {counted(published.rows, 'row')}, {_passed(published.results)}, "
         f"{time.monotonic() - started:.2f} s"
     )
     if table.shown_rows:
-        context.log.info(f"{table.name}:\n\n{text_table(preview)}\n")
+        context.log.info(f"{table.name}:\n\n{text_table(published.preview)}\n")
     yield dg.MaterializeResult(
         asset_key=table.name,
-        metadata={"dagster/row_count": rows, "preview": _table_value(preview), **metadata},
-        check_results=list(_check_results(table, results, selected)),
-        data_version=dg.DataVersion(version) if version else None,
+        metadata={
+            "dagster/row_count": published.rows,
+            "preview": _table_value(published.preview),
+            **published.metadata,
+        },
+        check_results=list(_check_results(table, published.results, selected)),
+        data_version=dg.DataVersion(published.version) if published.version else None,
     )
 
 
@@ -331,13 +365,13 @@ def _check_results(
             )
 
 
-def _in_words(address: str, table: Table, results: list[AuditResult], kept: int | None) -> str:
+def _in_words(address: str, table: Table, failed: AuditFailed) -> str:
     """What a failed audit means: what was found, and what is still published."""
-    found = " ".join(r.in_words() for r in results if not r.passed and r.audit.blocking)
+    found = " ".join(r.in_words() for r in failed.results if not r.passed and r.audit.blocking)
     stays = (
         f"There is still no table {table.name} in {address}"
-        if kept is None
-        else f"{table.name} in {address} stays as it was ({counted(kept, 'row')})"
+        if failed.kept is None
+        else f"{table.name} in {address} stays as it was ({counted(failed.kept, 'row')})"
     )
     anew = full_reload_command(table)
     remedy = f" If a file was copied or renamed, undo that, or load all anew: {anew}"

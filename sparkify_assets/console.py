@@ -1,5 +1,6 @@
 """What a person at a terminal reads: one line a message, and failures last, as paragraphs."""
 
+import json
 import logging
 import sys
 import time
@@ -60,3 +61,11 @@ class _ReadableHandler(logging.Handler):
     def _write(self, record: logging.LogRecord, message: str) -> None:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         print(f"{clock} {record.levelname:<7} {message}", file=sys.stderr, flush=True)
+
+
+def launch_command(asset: str, **config: object) -> str:
+    """The command that materializes an asset with a run config."""
+    return (
+        f"dg launch --assets {asset} "
+        f"--config-json '{json.dumps({'ops': {asset: {'config': config}}})}'"
+    )

@@ -12,7 +12,7 @@ from sparkify_assets.console import readable
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.settings import Settings
 from sparkify_assets.sources import sources_of
-from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
+from sparkify_assets.warehouse import warehouse_of
 
 PACKAGE = Path(__file__).parent
 # beside the package in a checkout, inside it in a wheel
@@ -23,12 +23,7 @@ def build_defs(*, settings: Settings, sql: Path = SQL) -> dg.Definitions:
     """Definitions for these settings and a folder of tables: used by the server and by tests."""
     catalog = Catalog.load(sql)
     sources = sources_of(settings)
-    if settings.target != DuckDBWarehouse.kind:
-        raise SparkifyError(
-            f"SPARKIFY_TARGET is {settings.target}: this version has no such warehouse yet, only "
-            f"{DuckDBWarehouse.kind}"
-        )
-    warehouse = DuckDBWarehouse(path=str(settings.duckdb_path))
+    warehouse = warehouse_of(settings)
     kind = warehouse.kind
     return dg.Definitions(
         assets=[

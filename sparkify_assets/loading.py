@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from duckdb import DuckDBPyConnection
 
 from sparkify_assets.catalog import Catalog, Table
+from sparkify_assets.console import launch_command
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.reading import Reading, read_objects
 from sparkify_assets.sources.base import SAMPLE, InputObject, Source, address_of
@@ -68,6 +69,7 @@ def load_source(
     max_rejected_share: float,
     prefix: str,
     full_reload: bool,
+    recreate: bool,
     run_id: str,
     log: Callable[[str], None],
 ) -> Load:
@@ -83,6 +85,7 @@ def load_source(
         max_rejected_share: share of this load's records, 0 to 1, that may be rejected.
         prefix: a folder of the source; load and judge only what is in it.
         full_reload: forget all that was loaded, and load what is listed now.
+        recreate: drop the table where that is needed for the shape that its file declares.
         run_id: who loads.
         log: takes a line of progress now and then.
 
@@ -107,9 +110,8 @@ def load_source(
     if full_reload or _must_rebuild(session, table, source, prefix, history, listed):
         if history:
             log(f"{table.name}: rebuilding it from all of {address_of(source.within(prefix))}")
-        session.drop(table)
-        session.create(table)
-        _forget(session, table, list(history.values()))
+        session.empty(table, recreate=recreate)
+        _forget(session, catalog.ledgers, list(history.values()))
         history = {}
     replaced = [
         h for uri, h in history.items() if uri in listed and listed[uri].version != h.version
@@ -121,15 +123,16 @@ def load_source(
         unchanged=len(listed) - len(new) - len(replaced),
         vanished=len(_vanished(source, prefix, history, listed)),
     )
-    _forget(session, table, replaced)
+    _forget(session, [table, *catalog.ledgers], replaced)
     to_read = new + [listed[h.uri] for h in replaced]
     fetching = _Progress(f"{table.name}: fetched", to_read, log)
     progress = _Progress(f"{table.name}: loaded", to_read, log)
-    with session.landing() as connection:
+    with session.landing([table, *catalog.ledgers]) as landing:
         for batch in _batches(dict(enumerate(to_read, start=first_id))):
             with source.at_hand(batch, fetching.add) as files:
-                reading = read_objects(connection, table, files)
-            _record(connection, catalog, table, source, batch, reading, run_id)
+                reading = read_objects(landing.connection, table, files)
+            _record(landing.connection, catalog, table, source, batch, reading, run_id)
+            landing.flush()
             _count(load, batch, reading)
             progress.add(len(batch), sum(item.size for item in batch.values()))
     if load.rejected > max_rejected_share * load.records:
@@ -203,8 +206,7 @@ def _vanished(
 
 def full_reload_command(table: Table) -> str:
     """The command that forgets what was loaded into a table, and loads what is listed now."""
-    config = f'{{"ops": {{"{table.name}": {{"config": {{"full_reload": true}}}}}}}}'
-    return f"dg launch --assets {table.name} --config-json '{config}'"
+    return launch_command(table.name, full_reload=True)
 
 
 def _history(session: Session, table: Table) -> dict[str, _Loaded]:
@@ -215,16 +217,11 @@ def _history(session: Session, table: Table) -> dict[str, _Loaded]:
     return {row["uri"]: _Loaded(**row) for row in rows}
 
 
-def _forget(session: Session, table: Table, loaded: Sequence[_Loaded]) -> None:
+def _forget(session: Session, tables: Sequence[Table], loaded: Sequence[_Loaded]) -> None:
     """Deletes what was loaded from objects."""
     if loaded:
-        ids = [h.object_id for h in loaded]
-        with session.landing() as connection:
-            for name in (table.name, "rejected_records", "load_history"):
-                connection.execute(
-                    f"DELETE FROM {quote(name)} WHERE object_id IN (SELECT unnest(?))",
-                    [ids],
-                )
+        for table in tables:
+            session.forget(table, [h.object_id for h in loaded])
 
 
 def _record(

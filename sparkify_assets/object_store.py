@@ -32,10 +32,8 @@ CREDENTIALS = (
     "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for a public bucket, "
     "SPARKIFY_S3_ANONYMOUS=true"
 )
-DENIED = (
-    "access is denied. Reading needs s3:ListBucket on the bucket and s3:GetObject on its objects. "
-    + CREDENTIALS
-)
+READING = "s3:ListBucket on the bucket and s3:GetObject on its objects"
+DENIED = f"access is denied. This needs {{needs}}. {CREDENTIALS}"
 REGION = "the bucket is in another region. Set AWS_DEFAULT_REGION to its region"
 CHANGED = "changed while it was being loaded. Nothing was loaded: run it again when it is complete"
 IN_WORDS = {
@@ -82,13 +80,18 @@ class ObjectStore(S3Resource):
 
 
 @contextmanager
-def s3_errors_in_words(uri: str) -> Iterator[None]:
-    """Raises what goes wrong with an object, or a folder of them, as a SparkifyError."""
+def s3_errors_in_words(uri: str, needs: str = READING) -> Iterator[None]:
+    """Raises what goes wrong with an object, or a folder of them, as a SparkifyError.
+
+    Args:
+        uri: what is read or written.
+        needs: the permissions that this takes.
+    """
     try:
         yield
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
-        words = IN_WORDS.get(code, f"S3 says: {error}")
+        words = IN_WORDS.get(code, f"S3 says: {error}").replace("{needs}", needs)
     except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
         words = f"{error}. {CREDENTIALS}"
     except (EndpointConnectionError, ConnectTimeoutError) as error:

@@ -5,30 +5,74 @@ Every variable of the product is declared here, and nowhere else is the environm
 """
 
 import os
+import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sparkify_assets.errors import SparkifyError
 
-PREFIX = "SPARKIFY_"
+
+class Environment(BaseSettings):
+    """Variables that share a prefix, read and validated."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, populate_by_name=True)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Reads the variables.
+
+        Raises:
+            SparkifyError: one message that names every variable with a wrong value or name.
+        """
+        prefix = cls.model_config["env_prefix"]
+        known = {
+            str(field.validation_alias or prefix + name.upper())
+            for name, field in cls.model_fields.items()
+        }
+        problems = []
+        for name in sorted(name for name in os.environ if name.startswith(prefix)):
+            if name not in known:
+                guess = get_close_matches(name, known, n=1, cutoff=0.8)
+                hint = f"maybe {guess[0]}" if guess else f"known are {', '.join(sorted(known))}"
+                problems.append(f"{name} is not a variable of Sparkify: {hint}")
+        try:
+            settings = cls()
+        except ValidationError as error:
+            for problem in error.errors():
+                message = problem["msg"].removeprefix("Value error, ")
+                if problem["loc"]:
+                    name = prefix + str(problem["loc"][0]).upper().removeprefix(prefix)
+                    message = (
+                        f"{name} is {str(problem['input'])!r}: {message[0].lower()}{message[1:]}"
+                    )
+                problems.append(message)
+        if problems:
+            raise SparkifyError(
+                "Wrong settings: " + "; ".join(problems) + ". "
+                "See .env.example; a file .env in this folder overrides the shell."
+            )
+        return settings
 
 
-class Settings(BaseSettings):
+class Settings(Environment):
     """What the user decides, each as an environment variable `SPARKIFY_<NAME>`."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(env_prefix="SPARKIFY_")
 
     target: Literal["duckdb", "redshift"] = Field(
-        "duckdb", description="engine of the warehouse; redshift is not built yet"
+        "duckdb", description="engine of the warehouse; redshift needs the variables REDSHIFT_*"
     )
     duckdb_path: Path = Field(Path("sparkify.duckdb"), description="file of the DuckDB warehouse")
     song_data: str | None = Field(None, description="folder or s3:// address of the song files")
     log_data: str | None = Field(None, description="folder or s3:// address of the event files")
     s3_anonymous: bool = Field(False, description="read S3 without credentials: public buckets")
+    s3_work: str | None = Field(
+        None, description="s3:// folder for the files that Redshift copies from"
+    )
     sample_scale: float = Field(
         1, gt=0, le=1_000, allow_inf_nan=False, description="size of the sample data"
     )
@@ -44,43 +88,65 @@ class Settings(BaseSettings):
         return path.expanduser()
 
     @model_validator(mode="after")
-    def _both_sources_or_none(self) -> "Settings":
+    def _both_sources_or_none(self) -> Self:
         if (self.song_data is None) != (self.log_data is None):
             given, missing = ("SONG", "LOG") if self.song_data else ("LOG", "SONG")
             raise ValueError(
-                f"{PREFIX}{given}_DATA is set and {PREFIX}{missing}_DATA is not: set both, "
+                f"SPARKIFY_{given}_DATA is set and SPARKIFY_{missing}_DATA is not: set both, "
                 "or neither for the sample data"
             )
         return self
 
-    @classmethod
-    def from_environment(cls) -> "Settings":
-        """Reads the variables `SPARKIFY_*`.
 
-        Raises:
-            SparkifyError: one message that names every variable with a wrong value or name.
-        """
-        known = {PREFIX + name.upper() for name in cls.model_fields}
-        problems = []
-        for name in sorted(name for name in os.environ if name.startswith(PREFIX)):
-            if name not in known:
-                guess = get_close_matches(name, known, n=1, cutoff=0.8)
-                hint = f"maybe {guess[0]}" if guess else f"known are {', '.join(sorted(known))}"
-                problems.append(f"{name} is not a variable of Sparkify: {hint}")
-        try:
-            settings = cls()
-        except ValidationError as error:
-            for problem in error.errors():
-                message = problem["msg"].removeprefix("Value error, ")
-                if problem["loc"]:
-                    name = PREFIX + str(problem["loc"][0]).upper()
-                    message = (
-                        f"{name} is {str(problem['input'])!r}: {message[0].lower()}{message[1:]}"
-                    )
-                problems.append(message)
-        if problems:
-            raise SparkifyError(
-                "Wrong settings: " + "; ".join(problems) + ". "
-                "See .env.example; a file .env in this folder overrides the shell."
+class RedshiftSettings(Environment):
+    """Where a Redshift warehouse is and who enters it, each as a variable `REDSHIFT_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="REDSHIFT_")
+
+    host: str | None = Field(None, description="endpoint; with IAM it is looked up")
+    port: int = Field(5439, ge=1, le=65_535, description="port of the endpoint")
+    database: str = Field("dev", description="database")
+    schema_name: str = Field(
+        "sparkify",
+        validation_alias="REDSHIFT_SCHEMA",
+        pattern="^[a-z_][a-z0-9_]{0,126}$",  # Redshift folds names to lower case, even quoted ones
+        description="schema of the tables; made if missing",
+    )
+    user: str | None = Field(None, description="database user")
+    password: SecretStr | None = Field(None, description="password of the user")
+    cluster: str | None = Field(None, description="cluster identifier, to log in by IAM")
+    workgroup: str | None = Field(None, description="Serverless workgroup, to log in by IAM")
+    region: str | None = Field(None, description="region of the cluster or workgroup, for IAM")
+    sslmode: Literal["verify-full", "verify-ca"] = Field(
+        "verify-full", description="verify-ca where a tunnel or CNAME hides the endpoint's name"
+    )
+    copy_role: str = Field(
+        "default", description="ARN of the role by which COPY reads SPARKIFY_S3_WORK"
+    )
+    slices: int = Field(4, ge=1, le=128, description="slices of the cluster: files of a COPY")
+    timeout_seconds: int = Field(
+        3_600, ge=1, description="how long a statement may take, and wait for another run"
+    )
+
+    @field_validator("copy_role")
+    @classmethod
+    def _a_role(cls, role: str) -> str:
+        if role != "default" and not re.fullmatch(r"arn:[\w:/+=,.@-]+", role):
+            raise ValueError("it is neither the ARN of a role nor default")
+        return role
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        given = [name for name in ("password", "cluster", "workgroup") if getattr(self, name)]
+        variables = " and ".join(f"REDSHIFT_{name.upper()}" for name in given)
+        if len(given) > 1:
+            raise ValueError(f"{variables} are set: choose one way to log in")
+        if not given:
+            raise ValueError(
+                "set REDSHIFT_PASSWORD (with REDSHIFT_HOST and REDSHIFT_USER), or, to log in by "
+                "IAM, REDSHIFT_CLUSTER or REDSHIFT_WORKGROUP"
             )
-        return settings
+        needed = {"password": ("host", "user"), "cluster": ("user",), "workgroup": ()}[given[0]]
+        if missing := [f"REDSHIFT_{n.upper()}" for n in needed if not getattr(self, n)]:
+            raise ValueError(f"{variables} is set and {' and '.join(missing)} is not: set both")
+        return self

@@ -2,17 +2,25 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
-from sparkify_assets_tests.platform import Platform
+from sparkify_assets_tests.platform import Platform, RedshiftPlatform, failure_of
+from sparkify_assets_tests.redshift_server import RedshiftServer
+from sparkify_assets_tests.s3_server import S3Server, environment
 
 
 @pytest.fixture(autouse=True)
 def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No variable and no file of whoever runs the tests reaches them, or is touched."""
-    for name in [name for name in os.environ if name.startswith(("SPARKIFY_", "DAGSTER_", "AWS_"))]:
+    for name in [
+        name
+        for name in os.environ
+        if name.startswith(("SPARKIFY_", "DAGSTER_", "AWS_", "REDSHIFT_"))
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
@@ -21,6 +29,55 @@ def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 def platform(tmp_path: Path) -> Platform:
     """An empty platform over folders that the test fills."""
     return Platform(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> S3Server:
+    return S3Server()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate of an authority that nobody knows, and a server's with its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
+    server = authority.issue_cert("127.0.0.1")
+    server.private_key_and_cert_chain_pem.write_to_path(str(folder / "server.pem"))
+    return folder / "authority.pem", folder / "server.pem"
+
+
+@pytest.fixture(scope="session")
+def one_redshift(s3_server: S3Server, certificates: tuple[Path, Path]) -> Iterator[RedshiftServer]:
+    server = RedshiftServer(s3_server, tls=(certificates[1], certificates[1]))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redshift(
+    one_redshift: RedshiftServer,
+    s3_server: S3Server,
+    certificates: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> RedshiftPlatform:
+    """An empty platform on the stand-in for Redshift, and on an S3 of its own."""
+    one_redshift.reset()
+    s3_server.reset()
+    environ = environment(s3_server.url) | {
+        "SSL_CERT_FILE": str(certificates[0]),
+        "REDSHIFT_HOST": one_redshift.host,
+        "REDSHIFT_PORT": str(one_redshift.port),
+        "REDSHIFT_DATABASE": one_redshift.database,
+        "REDSHIFT_SCHEMA": RedshiftPlatform.schema,
+        "REDSHIFT_USER": one_redshift.user,
+        "REDSHIFT_PASSWORD": one_redshift.password,
+        "REDSHIFT_COPY_ROLE": "arn:aws:iam::123456789012:role/sparkify-copy",
+    }
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    return RedshiftPlatform(tmp_path, one_redshift)
 
 
 def write_made_data(platform: Platform) -> None:
@@ -61,9 +118,15 @@ def published_once(tmp_path_factory: pytest.TempPathFactory) -> Platform:
 
 
 @pytest.fixture
-def published(published_once: Platform, tmp_path: Path) -> Platform:
+def published(platform: Platform, published_once: Platform, tmp_path: Path) -> Platform:
     """A platform with made data, all of it published; a test may change everything but the data."""
+    if isinstance(platform, RedshiftPlatform):
+        write_made_data(platform)
+        result = platform.run()
+        assert result.success, failure_of(result)
+        return platform
     shutil.copy(published_once.warehouse, tmp_path)
+    shutil.rmtree(platform.sql)
     return Platform(
         tmp_path, song_data=str(published_once.song_data), log_data=str(published_once.log_data)
     )

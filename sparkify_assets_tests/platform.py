@@ -12,6 +12,9 @@ import duckdb
 
 from sparkify_assets.definitions import SQL, build_defs
 from sparkify_assets.settings import Settings
+from sparkify_assets.warehouse.redshift import MUTEX
+from sparkify_assets_tests.redshift_server import RedshiftServer
+from sparkify_assets_tests.s3_server import BUCKET
 
 
 @cache
@@ -73,6 +76,15 @@ class Platform:
         with duckdb.connect(str(self.warehouse), read_only=True) as connection:
             return connection.execute(query).fetchall()
 
+    def change(self, statement: str) -> None:
+        """What somebody else does to the warehouse."""
+        with duckdb.connect(str(self.warehouse)) as connection:
+            connection.execute(statement)
+
+    def table_names(self) -> set[str]:
+        """Tables that the warehouse has."""
+        return {name for (name,) in self.rows("SELECT table_name FROM duckdb_tables()")}
+
     def edit(self, file: str, old: str, new: str) -> None:
         """Changes a file of `sql/`; the test fails if the text is not there."""
         path = self.sql / file
@@ -91,6 +103,28 @@ class Platform:
         path = self.log_data / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines))
+
+
+class RedshiftPlatform(Platform):
+    """Definitions over a schema of the stand-in, which is where the environment says."""
+
+    schema = "sparkify_test"  # not the default: what is in the wrong schema is not found
+
+    def __init__(self, folder: Path, server: RedshiftServer, **settings: Any) -> None:
+        super().__init__(
+            folder, target="redshift", s3_work=f"s3://{BUCKET}/work/sparkify", **settings
+        )
+        self.server = server
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        return self.server.rows(query, self.schema)
+
+    def change(self, statement: str) -> None:
+        self.server.rows(statement, self.schema)
+
+    def table_names(self) -> set[str]:
+        query = f"SELECT tablename FROM pg_tables WHERE schemaname = '{self.schema}'"
+        return {name for (name,) in self.rows(query)} - {MUTEX}
 
 
 SONG = {

@@ -72,7 +72,7 @@ class S3Server:
         self.most_at_once = self._at_once = 0
         self.latency = 0.0
         self.before: Callable[[Request], None] = lambda request: None
-        self._faults: list[tuple[str, Iterator[Fault]]] = []
+        self._faults: list[tuple[str, str, Iterator[Fault]]] = []
 
     @property
     def url(self) -> str:
@@ -92,9 +92,18 @@ class S3Server:
     def delete(self, key: str) -> None:
         self._backend.delete_object(BUCKET, key)
 
-    def fail(self, faults: Iterable[Fault], key: str = "") -> None:
-        """Answers the next requests for objects whose keys hold a text with these faults."""
-        self._faults.append((key, iter(faults)))
+    def names(self, prefix: str) -> list[str]:
+        """Keys of the objects that there are below a prefix."""
+        return [key for key in self._backend.buckets[BUCKET].keys if key.startswith(prefix)]
+
+    def content(self, key: str) -> bytes:
+        found = self._backend.get_object(BUCKET, key)
+        assert found
+        return bytes(found.value)
+
+    def fail(self, faults: Iterable[Fault], key: str = "", method: str = "GET") -> None:
+        """Answers the next such requests for objects whose keys hold a text with these faults."""
+        self._faults.append((method, key, iter(faults)))
 
     @property
     def _backend(self) -> S3Backend:
@@ -145,10 +154,10 @@ class S3Server:
 
     def _next_fault(self, request: Request) -> Fault:
         with self._lock:
-            if request.method == "GET" and request.key:
-                for part, faults in self._faults:
-                    if part in request.key and (fault := next(faults, None)):
-                        return fault
+            for method, part, faults in self._faults:
+                meets = request.method == method and request.key and part in request.key
+                if meets and (fault := next(faults, None)):
+                    return fault
         return Fault()
 
 

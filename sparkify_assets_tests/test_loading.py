@@ -69,6 +69,7 @@ class Loader:
                     max_rejected_share=share,
                     prefix=prefix,
                     full_reload=full_reload,
+                    recreate=False,
                     run_id=run_id,
                     log=self.said.append,
                 )
@@ -605,6 +606,7 @@ def test_two_tables_share_the_ledgers(loaded: Loader) -> None:
                 max_rejected_share=0,
                 prefix="",
                 full_reload=True,
+                recreate=False,
                 run_id="songs",
                 log=loaded.said.append,
             )

@@ -51,23 +51,18 @@ from sparkify_assets_tests.test_sources import NAMES
 SECRET = "test-secret-key"
 
 
-@pytest.fixture(scope="session")
-def one_server() -> S3Server:
-    return S3Server()
-
-
 @pytest.fixture
 def server(
-    one_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[S3Server]:
     """An empty bucket, and a folder for temporary files of the test's own, empty again after it."""
-    one_server.reset()
-    for name, value in environment(one_server.url).items():
+    s3_server.reset()
+    for name, value in environment(s3_server.url).items():
         monkeypatch.setenv(name, value)
     scratch_folders = tmp_path / "tmp"
     scratch_folders.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch_folders))
-    yield one_server
+    yield s3_server
     assert list(scratch_folders.glob("sparkify-*")) == []
 
 
@@ -102,6 +97,7 @@ class Loader:
                 max_rejected_share=1,
                 prefix=prefix,
                 full_reload=False,
+                recreate=False,
                 run_id="run",
                 log=self.said.append,
             )
@@ -301,7 +297,7 @@ def test_what_passes_is_tried_again(
         (RESET, "S3 cannot be read: Connection was closed"),
         (SHORT, "S3 cannot be read: "),
         (RESET_MIDWAY, "S3 cannot be read: "),
-        (DENIED, "access is denied. Reading needs s3:ListBucket"),
+        (DENIED, "access is denied. This needs s3:ListBucket"),
         (Fault(403, "ExpiredToken"), "the credentials have expired: log in again"),
         (Fault(403, "InvalidObjectState"), "is archived"),
         (Fault(301, "PermanentRedirect"), "the bucket is in another region"),

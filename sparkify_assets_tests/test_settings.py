@@ -7,11 +7,15 @@ import pytest
 
 from sparkify_assets.definitions import PACKAGE
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.settings import Settings
+from sparkify_assets.settings import RedshiftSettings, Settings
 from sparkify_assets.sources import sources_of
+from sparkify_assets.warehouse import warehouse_of
 
 ROOT = PACKAGE.parent
 VARIABLES = {f"SPARKIFY_{name.upper()}" for name in Settings.model_fields}
+REDSHIFT = {f"REDSHIFT_{name.upper()}" for name in RedshiftSettings.model_fields}
+REDSHIFT ^= {"REDSHIFT_SCHEMA_NAME", "REDSHIFT_SCHEMA"}
+PASSWORD = {"REDSHIFT_HOST": "h", "REDSHIFT_USER": "u", "REDSHIFT_PASSWORD": "secret-word"}
 
 
 def test_defaults_need_nothing() -> None:
@@ -85,8 +89,63 @@ def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> N
 def test_every_variable_is_in_the_example_file_commented_out() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
     assert all(line.startswith("#") for line in lines if line)
-    assert {m[1] for line in lines if (m := re.match(r"# (SPARKIFY_\w+)=", line))} == VARIABLES
+    assert {m[1] for line in lines if (m := re.match(r"# (\w+)=", line))} == (VARIABLES | REDSHIFT)
 
 
 def test_every_variable_is_in_the_readme() -> None:
-    assert set(re.findall(r"SPARKIFY_\w+", (ROOT / "README.md").read_text())) == VARIABLES
+    assert set(re.findall(r"(?:SPARKIFY|REDSHIFT)_\w+", (ROOT / "README.md").read_text())) == (
+        VARIABLES | REDSHIFT
+    )
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        PASSWORD,
+        {"REDSHIFT_CLUSTER": "c", "REDSHIFT_USER": "u", "REDSHIFT_REGION": "us-west-2"},
+        {"REDSHIFT_WORKGROUP": "w", "REDSHIFT_SCHEMA": "music"},
+        {"REDSHIFT_WORKGROUP": "w", "REDSHIFT_HOST": "localhost", "REDSHIFT_SSLMODE": "verify-ca"},
+    ],
+)
+def test_ways_into_redshift(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    settings = RedshiftSettings.from_environment()
+    assert settings.schema_name == variables.get("REDSHIFT_SCHEMA", "sparkify")
+    assert settings.port == 5439
+    assert "secret-word" not in f"{settings!r} {settings} {settings.model_dump()}"
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, "set REDSHIFT_PASSWORD .with REDSHIFT_HOST and REDSHIFT_USER., or, .* by IAM"),
+        ({"REDSHIFT_HOST": ""}, "REDSHIFT_PASSWORD is set and REDSHIFT_HOST is not"),
+        ({"REDSHIFT_HOST": "", "REDSHIFT_USER": ""}, "REDSHIFT_HOST and REDSHIFT_USER is not"),
+        ({"REDSHIFT_WORKGROUP": "w"}, "REDSHIFT_PASSWORD and REDSHIFT_WORKGROUP are set: choose"),
+        ({"REDSHIFT_SSLMODE": "prefer"}, "REDSHIFT_SSLMODE is 'prefer': input should be 'verify-f"),
+        ({"REDSHIFT_PORT": "https"}, "REDSHIFT_PORT is 'https': input should be a valid integer"),
+        ({"REDSHIFT_SCHEMA": "Music"}, "REDSHIFT_SCHEMA is 'Music': string should match pattern"),
+        (
+            {"REDSHIFT_COPY_ROLE": "me'"},
+            "REDSHIFT_COPY_ROLE is .*: it is neither the ARN of a role",
+        ),
+        ({"REDSHIFT_PASWORD": "secret-word"}, "REDSHIFT_PASWORD is not .*maybe REDSHIFT_PASSWORD"),
+    ],
+)
+def test_a_wrong_setting_of_redshift_is_named(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], said: str
+) -> None:
+    for name, value in {**(PASSWORD if variables else {}), **variables}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SparkifyError, match=said) as error:
+        RedshiftSettings.from_environment()
+    assert "secret-word" not in str(error.value)
+
+
+@pytest.mark.parametrize("work", [None, "work", "https://bucket/work"])
+def test_redshift_needs_a_work_folder(monkeypatch: pytest.MonkeyPatch, work: str | None) -> None:
+    for name, value in PASSWORD.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SparkifyError, match=f"SPARKIFY_S3_WORK is {work}: Redshift copies from S3"):
+        warehouse_of(Settings(target="redshift", s3_work=work))

@@ -13,6 +13,7 @@ OLD_QUERY = """
     FROM songplays s INNER JOIN time t ON s.start_time = t.start_time
     WHERE t.month = 11 GROUP BY artist_id, song_id, user_id
 """
+REAL_FILES = Path(__file__).parents[2] / "shared" / "data" / "udacity_small"
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +197,7 @@ def test_plays_without_a_title_are_counted(platform: Platform) -> None:
 
 def test_the_real_files(tmp_path: Path) -> None:
     """Every row of the table of known facts about the real "project 1" files."""
-    data = Path(__file__).parents[2] / "shared" / "data" / "udacity_small"
+    data = REAL_FILES
     if not data.is_dir():
         pytest.skip("the real files are not part of the project")
     platform = Platform(

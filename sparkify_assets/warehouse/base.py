@@ -5,9 +5,10 @@ table or a Dagster asset.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
 
 import dagster as dg
 from duckdb import DuckDBPyConnection
@@ -15,11 +16,25 @@ from duckdb import DuckDBPyConnection
 from sparkify_assets.catalog import Table
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
 def quote(identifier: str) -> str:
     """An identifier as SQL text, safe whatever its characters."""
     return '"' + identifier.replace('"', '""') + '"'
+
+
+def bare_columns(table: Table) -> str:
+    """The columns of a table for CREATE TABLE, with their types and without constraints."""
+    return ", ".join(f"{quote(column.name)} {column.type}" for column in table.columns)
+
+
+@dataclass(frozen=True)
+class Landing:
+    """A DuckDB connection on which rows are inserted: they reach the warehouse with each flush."""
+
+    connection: DuckDBPyConnection
+    flush: Callable[[], None]
 
 
 class Session(ABC):
@@ -38,19 +53,31 @@ class Session(ABC):
         """Creates a table that does not exist."""
 
     @abstractmethod
-    def drop(self, table: Table) -> None:
-        """Drops a table if it exists."""
+    def empty(self, table: Table, *, recreate: bool) -> None:
+        """Makes sure that a table is there, in the shape that its file declares, and empty.
+
+        Args:
+            table: the table.
+            recreate: drop it where it has another shape, even if something hangs on it.
+
+        Raises:
+            SparkifyError: it has another shape, and `recreate` is needed to drop it.
+        """
 
     @abstractmethod
-    def landing(self) -> AbstractContextManager[DuckDBPyConnection]:
-        """A DuckDB connection whose inserts into existing tables reach the warehouse."""
+    def forget(self, table: Table, object_ids: Sequence[int]) -> None:
+        """Deletes the rows of a table that came from objects."""
 
     @abstractmethod
-    def build(self, table: Table) -> None:
+    def landing(self, tables: Sequence[Table]) -> AbstractContextManager[Landing]:
+        """Where rows for tables that exist are inserted, for the time of the block."""
+
+    @abstractmethod
+    def build(self, table: Table, *, recreate: bool) -> None:
         """Runs the table's INSERT into an empty candidate: its name means the candidate from here.
 
         Raises:
-            SparkifyError: the INSERT does not run, with the engine's reason.
+            SparkifyError: the INSERT does not run, with the engine's reason; or as `empty` does.
         """
 
     @abstractmethod
@@ -68,12 +95,20 @@ class Warehouse(dg.ConfigurableResource[Any], ABC):
     kind: ClassVar[str]
 
     @abstractmethod
-    def transaction(self) -> AbstractContextManager[Session]:
+    def transaction(self, label: str = "") -> AbstractContextManager[Session]:
         """Opens a transaction: committed at the end of the block, rolled back by an exception.
+
+        Args:
+            label: what an administrator of the warehouse may know it by.
 
         Raises:
             SparkifyError: the warehouse cannot be reached or is held by somebody else.
         """
+
+    def in_transaction(self, work: Callable[[Session], T], label: str) -> T:
+        """Does some work in a transaction; again from its start, where that can help."""
+        with self.transaction(label) as session:
+            return work(session)
 
     @property
     @abstractmethod

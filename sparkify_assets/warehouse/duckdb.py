@@ -17,7 +17,7 @@ import duckdb
 
 from sparkify_assets.catalog import Table
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.warehouse.base import Row, Session, Warehouse, quote
+from sparkify_assets.warehouse.base import Landing, Row, Session, Warehouse, bare_columns, quote
 
 # What makes DuckDB compute as Redshift does.
 SETTINGS = {
@@ -55,25 +55,30 @@ class DuckDBSession(Session):
         return f"it has ({_words(found)}), {table.path.name} declares ({_words(declared)})"
 
     def create(self, table: Table) -> None:
-        columns = ", ".join(f"{quote(c.name)} {c.type}" for c in table.columns)
         try:
-            self._connection.execute(f"CREATE TABLE {quote(table.name)} ({columns})")
+            self._connection.execute(f"CREATE TABLE {quote(table.name)} ({bare_columns(table)})")
         except duckdb.Error as error:
             raise SparkifyError(f"{table.path}: the table cannot be created: {error}") from None
 
-    def drop(self, table: Table) -> None:
-        self._connection.execute(f"DROP TABLE IF EXISTS {quote(table.name)}")
-
-    @contextmanager
-    def landing(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        yield self._connection
-
-    def build(self, table: Table) -> None:
+    def empty(self, table: Table, *, recreate: bool) -> None:
         if self.shape(table) == "":
             self._connection.execute(f"DELETE FROM {quote(table.name)}")
-        else:
-            self.drop(table)
+        else:  # nothing hangs on a table of DuckDB
+            self._connection.execute(f"DROP TABLE IF EXISTS {quote(table.name)}")
             self.create(table)
+
+    def forget(self, table: Table, object_ids: Sequence[int]) -> None:
+        self._connection.execute(
+            f"DELETE FROM {quote(table.name)} WHERE object_id IN (SELECT unnest(?))",
+            [list(object_ids)],
+        )
+
+    @contextmanager
+    def landing(self, tables: Sequence[Table]) -> Iterator[Landing]:
+        yield Landing(self._connection, flush=lambda: None)
+
+    def build(self, table: Table, *, recreate: bool) -> None:
+        self.empty(table, recreate=recreate)
         try:
             self._connection.execute(table.insert or "")
         except duckdb.Error as error:
@@ -98,7 +103,7 @@ class DuckDBWarehouse(Warehouse):
         return self.path
 
     @contextmanager
-    def transaction(self) -> Iterator[Session]:
+    def transaction(self, label: str = "") -> Iterator[Session]:
         connection = self._connect()
         try:
             for name, value in SETTINGS.items():

@@ -13,8 +13,8 @@ SORTKEY (artist_id);
 INSERT INTO artists (artist_id, name, location, latitude, longitude)
 SELECT
     chosen.artist_id,
-    TRIM(chosen.artist_name) AS name,
-    NULLIF(TRIM(chosen.artist_location), '') AS location,
+    TRIM(BOTH ' ' FROM chosen.artist_name) AS name,
+    NULLIF(TRIM(BOTH ' ' FROM chosen.artist_location), '') AS location,
     chosen.artist_latitude AS latitude,
     chosen.artist_longitude AS longitude
 FROM (
@@ -28,7 +28,7 @@ FROM (
             PARTITION BY s.artist_id
             ORDER BY
                 CASE WHEN s.artist_latitude IS NULL THEN 1 ELSE 0 END,
-                CASE WHEN TRIM(COALESCE(s.artist_location, '')) = '' THEN 1 ELSE 0 END,
+                CASE WHEN TRIM(BOTH ' ' FROM COALESCE(s.artist_location, '')) = '' THEN 1 ELSE 0 END,
                 s.artist_name, s.artist_location, s.artist_latitude, s.artist_longitude
         ) AS preference
     FROM staging_songs AS s

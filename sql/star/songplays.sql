@@ -25,15 +25,15 @@ SELECT
     CAST(play.sessionid AS VARCHAR(20)) || '-' || CAST(play.iteminsession AS VARCHAR(20)) AS songplay_id,
     play.ts AS start_time,
     play.userid AS user_id,
-    TRIM(play.level) AS level,
+    TRIM(BOTH ' ' FROM play.level) AS level,
     known.song_id,
     known.artist_id,
     play.sessionid AS session_id,
     play.iteminsession AS item_in_session,
-    TRIM(play.location) AS location,
-    TRIM(play.useragent) AS user_agent,
-    TRIM(play.song) AS song,
-    TRIM(play.artist) AS artist
+    TRIM(BOTH ' ' FROM play.location) AS location,
+    TRIM(BOTH ' ' FROM play.useragent) AS user_agent,
+    TRIM(BOTH ' ' FROM play.song) AS song,
+    TRIM(BOTH ' ' FROM play.artist) AS artist
 FROM staging_events AS play
 LEFT JOIN (
     SELECT
@@ -47,7 +47,9 @@ LEFT JOIN (
         ) AS nearness
     FROM staging_events AS e
     INNER JOIN staging_songs AS s
-        ON TRIM(e.song) = TRIM(s.title) AND TRIM(e.artist) = TRIM(s.artist_name)
+        ON
+            TRIM(BOTH ' ' FROM e.song) = TRIM(BOTH ' ' FROM s.title)
+            AND TRIM(BOTH ' ' FROM e.artist) = TRIM(BOTH ' ' FROM s.artist_name)
     WHERE e.page = 'NextSong'
 ) AS known
     ON

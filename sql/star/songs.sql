@@ -12,7 +12,7 @@ SORTKEY (song_id);
 INSERT INTO songs (song_id, title, artist_id, year, duration)
 SELECT
     chosen.song_id,
-    TRIM(chosen.title) AS title,
+    TRIM(BOTH ' ' FROM chosen.title) AS title,
     chosen.artist_id,
     NULLIF(chosen.year, 0) AS year,
     chosen.duration

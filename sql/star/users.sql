@@ -12,10 +12,10 @@ SORTKEY (user_id);
 INSERT INTO users (user_id, first_name, last_name, gender, level)
 SELECT
     latest.userid AS user_id,
-    TRIM(latest.firstname) AS first_name,
-    TRIM(latest.lastname) AS last_name,
-    TRIM(latest.gender) AS gender,
-    TRIM(latest.level) AS level
+    TRIM(BOTH ' ' FROM latest.firstname) AS first_name,
+    TRIM(BOTH ' ' FROM latest.lastname) AS last_name,
+    TRIM(BOTH ' ' FROM latest.gender) AS gender,
+    TRIM(BOTH ' ' FROM latest.level) AS level
 FROM (
     SELECT
         e.userid,

@@ -1,0 +1,466 @@
+"""Amazon Redshift, through its own driver: one short-lived connection and one transaction a table.
+
+Writers exclude each other by a lock on a small table that nobody reads: a lock on the table itself
+would make readers wait. A table is built beside the published one, in a temporary table of the
+same name without constraints, which Redshift would enforce where they should be counted. What
+passed the audit replaces the published rows by DELETE and INSERT: grants, views and the table's
+identity survive, and readers keep their snapshot until the commit.
+
+Rows are loaded by way of a local DuckDB: as compressed files under a work folder in S3, and by one
+COPY a table, of which nothing is left to chance: a manifest says which files, and the count of
+rows must be right.
+"""
+
+import json
+import random
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+from uuid import uuid4
+
+import dagster as dg
+import duckdb
+import redshift_connector
+from botocore.exceptions import BotoCoreError, ClientError
+from redshift_connector.error import Error
+
+from sparkify_assets.catalog import Table
+from sparkify_assets.console import launch_command
+from sparkify_assets.errors import SparkifyError
+from sparkify_assets.object_store import ObjectStore, s3_errors_in_words
+from sparkify_assets.scratch import scratch_folder
+from sparkify_assets.settings import RedshiftSettings
+from sparkify_assets.warehouse.base import (
+    Landing,
+    Row,
+    Session,
+    T,
+    Warehouse,
+    bare_columns,
+    quote,
+)
+
+MUTEX = "sparkify_mutex"
+CONNECT_SECONDS = 20
+ATTEMPTS = 5  # of a whole transaction
+FORGOTTEN_AT_ONCE = 10_000  # objects in one DELETE: a statement may have 16 MB
+ROWS_IN_ONE_FILE = 10_000  # so many or more are spread over all slices
+WRITING = "s3:PutObject, s3:GetObject and s3:DeleteObject there, and s3:ListBucket on the bucket"
+CONFLICTS = re.compile(
+    r"^1023$|Serializable isolation violation|conflict with concurrent transaction"
+    r"|could not open relation with OID|deadlock detected"
+)
+IN_WORDS = {
+    "28000": "the user or its password is wrong. Set REDSHIFT_USER and REDSHIFT_PASSWORD",
+    "28P01": "the user or its password is wrong. Set REDSHIFT_USER and REDSHIFT_PASSWORD",
+    "3D000": "there is no such database. Set REDSHIFT_DATABASE",
+    "42501": "the user lacks a permission. Grant it, or choose another REDSHIFT_SCHEMA",
+    "57014": "it took too long, or waited too long for another run. REDSHIFT_TIMEOUT_SECONDS sets "
+    "how long it may",
+}
+
+
+class Interrupted(Exception):
+    """A conflict with another transaction, or a broken connection: nothing was committed."""
+
+
+class RedshiftSession(Session):
+    """A transaction on Redshift, begun by `RedshiftWarehouse`."""
+
+    def __init__(self, warehouse: "RedshiftWarehouse", connection: Any) -> None:
+        self._warehouse = warehouse
+        self._connection = connection
+        self._candidates: set[str] = set()
+        self.written: list[Table] = []
+
+    def execute(self, statement: str, parameters: Sequence[object] = ()) -> Any:
+        """Executes one statement: the cursor, with its rows if it has any.
+
+        Raises:
+            Interrupted: trying the whole transaction again can help.
+            SparkifyError: Redshift refuses the statement.
+        """
+        cursor = self._connection.cursor()
+        cursor.paramstyle = "qmark"
+        try:
+            return cursor.execute(statement, list(parameters) or None)
+        except (Error, OSError) as error:
+            raise self._warehouse.in_words(error) from None
+
+    def rows(self, query: str, parameters: Sequence[object] = ()) -> list[Row]:
+        cursor = self.execute(query, parameters)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def shape(self, table: Table) -> str | None:
+        columns = self.rows(
+            "SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type "
+            "FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid "
+            "JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = ? AND c.relname = ? AND a.attnum > 0 AND NOT a.attisdropped "
+            "ORDER BY a.attnum",
+            [self._warehouse.schema_name, table.name],
+        )
+        found = [f"{row['name']} {row['type']}" for row in columns]
+        declared = [f"{column.name} {_format_type(column.type)}" for column in table.columns]
+        if not found:
+            return None
+        if found == declared:
+            return ""
+        return f"it has ({', '.join(found)}), {table.path.name} declares ({', '.join(declared)})"
+
+    def create(self, table: Table) -> None:
+        self.execute(table.create)
+
+    def empty(self, table: Table, *, recreate: bool) -> None:
+        self._ensure(table, recreate=recreate)
+        self.execute(f"DELETE FROM {self._published(table)}")
+
+    def forget(self, table: Table, object_ids: Sequence[int]) -> None:
+        for start in range(0, len(object_ids), FORGOTTEN_AT_ONCE):
+            ids = ", ".join(str(int(i)) for i in object_ids[start : start + FORGOTTEN_AT_ONCE])
+            self.execute(f"DELETE FROM {self._published(table)} WHERE object_id IN ({ids})")
+
+    @contextmanager
+    def landing(self, tables: Sequence[Table]) -> Iterator[Landing]:
+        work = WorkFolder(self._warehouse)
+        work.clear()  # of what a killed process left: whoever writes holds the lock
+        files: dict[str, list[str]] = {table.name: [] for table in tables}
+        rows: dict[str, int] = {table.name: 0 for table in tables}
+        with (
+            scratch_folder() as folder,
+            duckdb.connect(str(folder / "landing.duckdb")) as connection,
+        ):
+            for table in tables:
+                connection.execute(f"CREATE TABLE {quote(table.name)} ({bare_columns(table)})")
+
+            def flush() -> None:
+                for table in tables:
+                    counted = connection.execute(f"SELECT COUNT(*) FROM {quote(table.name)}")
+                    (count,) = counted.fetchone() or (0,)
+                    if count:
+                        parts = self._warehouse.slices if count >= ROWS_IN_ONE_FILE else 1
+                        for path in _unload(connection, table, folder, parts):
+                            files[table.name].append(work.upload(path))
+                        rows[table.name] += count
+                        connection.execute(f"DELETE FROM {quote(table.name)}")
+
+            try:
+                yield Landing(connection, flush)
+                flush()
+                for table in tables:
+                    if files[table.name]:
+                        self._copy(table, work, files[table.name], rows[table.name])
+            except BaseException:
+                with suppress(SparkifyError):
+                    work.clear()
+                raise
+            work.clear()
+
+    def build(self, table: Table, *, recreate: bool) -> None:
+        self._ensure(table, recreate=recreate)
+        self.execute(f"CREATE TEMP TABLE {quote(table.name)} ({bare_columns(table)})")
+        self._candidates.add(table.name)
+        try:
+            self.execute(table.insert or "")
+        except SparkifyError as error:
+            raise SparkifyError(
+                f"{table.name} was not published: the INSERT of {table.path} failed: {error}"
+            ) from None
+
+    def publish(self, table: Table) -> None:
+        if table.name in self._candidates:
+            columns = ", ".join(quote(column.name) for column in table.columns)
+            self.execute(f"DELETE FROM {self._published(table)}")
+            self.execute(
+                f"INSERT INTO {self._published(table)} ({columns}) "
+                f"SELECT {columns} FROM {quote(table.name)}"
+            )
+        self.written.append(table)
+
+    def _published(self, table: Table) -> str:
+        return f"{quote(self._warehouse.schema_name)}.{quote(table.name)}"
+
+    def _ensure(self, table: Table, *, recreate: bool) -> None:
+        """Makes sure that the published table is there, in the shape that its file declares."""
+        difference = self.shape(table)
+        if difference and not recreate:
+            raise SparkifyError(
+                f"{table.name} in {self._warehouse.address} has another shape than its file: "
+                f"{difference}. To make it anew, which takes away the grants on it: "
+                f"{launch_command(table.name, recreate=True)}"
+            )
+        if difference:
+            grants = self.rows(
+                "SELECT privilege_type AS privilege, grantee "
+                "FROM information_schema.table_privileges "
+                "WHERE table_schema = ? AND table_name = ? AND grantee <> grantor "
+                "ORDER BY grantee, privilege_type",
+                [self._warehouse.schema_name, table.name],
+            )
+            lost = ", ".join(f"{row['privilege']} to {row['grantee']}" for row in grants)
+            dg.get_dagster_logger().warning(
+                f"{table.name}: made anew; grants that were on it: {lost or 'none'}"
+            )
+            self.execute(f"DROP TABLE {self._published(table)}")
+        if difference != "":
+            self.create(table)
+
+    def _copy(self, table: Table, work: "WorkFolder", files: list[str], rows: int) -> None:
+        columns = ", ".join(quote(column.name) for column in table.columns)
+        role = self._warehouse.copy_role
+        region = f" REGION {literal(work.region)}" if work.region else ""
+        self.execute(
+            f"COPY {self._published(table)} ({columns}) FROM {literal(work.manifest(files))} "
+            f"IAM_ROLE {role if role == 'default' else literal(role)}{region} MANIFEST "
+            "FORMAT AS JSON 'auto' GZIP TIMEFORMAT 'auto' MAXERROR 0 COMPUPDATE OFF STATUPDATE OFF"
+        )
+        copied = self.rows("SELECT pg_last_copy_count() AS n")[0]["n"]
+        if copied != rows:
+            raise SparkifyError(
+                f"{table.name} was not loaded: COPY read {copied:,} rows of {rows:,} that were "
+                f"written to {work.uri}"
+            )
+
+
+class WorkFolder:
+    """The part of `SPARKIFY_S3_WORK` that belongs to one schema; who uses it holds its lock."""
+
+    def __init__(self, warehouse: "RedshiftWarehouse") -> None:
+        self.uri = f"{warehouse.s3_work}/{re.sub('[^a-z0-9]+', '-', warehouse.address.lower())}"
+        self._bucket, _, self._prefix = self.uri.removeprefix("s3://").partition("/")
+        self._client = ObjectStore().get_client()
+        with self._in_words():
+            self.region = self._client.head_bucket(Bucket=self._bucket).get("BucketRegion")
+
+    def upload(self, path: Path) -> str:
+        """Copies a file into the folder, and removes it here: its URI."""
+        name = f"{uuid4().hex}-{path.name}"
+        with self._in_words(), path.open("rb") as file:
+            self._client.upload_fileobj(file, self._bucket, f"{self._prefix}/{name}")
+        path.unlink()
+        return f"{self.uri}/{name}"
+
+    def manifest(self, files: list[str]) -> str:
+        """Writes a manifest of files that must all be there: its URI."""
+        entries = [{"url": uri, "mandatory": True} for uri in files]
+        name = f"{uuid4().hex}.manifest"
+        with self._in_words():
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=f"{self._prefix}/{name}",
+                Body=json.dumps({"entries": entries}).encode(),
+            )
+        return f"{self.uri}/{name}"
+
+    def clear(self) -> None:
+        """Removes every file of the folder."""
+        with self._in_words():
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=f"{self._prefix}/"):
+                if found := [{"Key": entry["Key"]} for entry in page.get("Contents", [])]:
+                    self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": found})
+
+    def _in_words(self) -> Any:
+        return s3_errors_in_words(f"SPARKIFY_S3_WORK: {self.uri}", needs=WRITING)
+
+
+class RedshiftWarehouse(Warehouse):
+    """A schema of a Redshift database; the fields are those of `RedshiftSettings`.
+
+    The password is no field, so that it is in no run config: it is read when it is needed.
+    """
+
+    kind: ClassVar[str] = "redshift"
+    host: str | None
+    port: int
+    database: str
+    schema_name: str
+    user: str | None
+    cluster: str | None
+    workgroup: str | None
+    region: str | None
+    sslmode: str
+    copy_role: str
+    slices: int
+    timeout_seconds: int
+    s3_work: str
+
+    @property
+    def address(self) -> str:
+        place = self.host or self.cluster or self.workgroup
+        return f"{self.database}.{self.schema_name} on {place}"
+
+    def in_transaction(self, work: Callable[[Session], T], label: str) -> T:
+        """Does some work in a transaction; the whole of it again after a conflict."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return super().in_transaction(work, label)
+            except Interrupted as interruption:
+                reason = str(interruption)
+            if attempt < ATTEMPTS:
+                dg.get_dagster_logger().info(f"{label}: {reason}: trying again")
+                time.sleep(random.random() * 2**attempt)  # noqa: S311  # no secret
+        raise SparkifyError(f"{self.address}: {reason}, {ATTEMPTS} times. Nothing was changed.")
+
+    @contextmanager
+    def transaction(self, label: str = "") -> Iterator[Session]:
+        connection = self._connect(label)
+        try:
+            session = RedshiftSession(self, connection)
+            token = self._begin(session, label)
+            try:
+                yield session
+            except BaseException:
+                with suppress(Interrupted, SparkifyError):
+                    session.execute("ROLLBACK")
+                raise
+            self._commit(session, token)
+        finally:
+            with suppress(Error, OSError):
+                connection.close()
+
+    def _connect(self, label: str) -> Any:
+        ways: dict[str, Any] = {"iam": False, "user": self.user}
+        if self.cluster:
+            ways = {"iam": True, "cluster_identifier": self.cluster, "db_user": self.user}
+        elif self.workgroup:
+            ways = {"iam": True, "is_serverless": True, "serverless_work_group": self.workgroup}
+        elif password := RedshiftSettings.from_environment().password:
+            ways["password"] = password.get_secret_value()
+        if self.host:
+            ways |= {"host": self.host, "port": self.port}
+        try:
+            if self.host:  # the driver's own timeout would go on to end long statements
+                socket.create_connection((self.host, self.port), CONNECT_SECONDS).close()
+            connection = redshift_connector.connect(
+                database=self.database,
+                region=self.region,
+                sslmode=self.sslmode,
+                application_name=f"sparkify_assets {label}",
+                tcp_keepalive_idle=60,
+                tcp_keepalive_interval=10,
+                tcp_keepalive_count=5,
+                **ways,
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise SparkifyError(f"{self.address}: the login by IAM failed: {error}") from None
+        except (Error, OSError) as error:
+            raise self._why_no_connection(error) from None
+        connection.autocommit = True  # transactions are begun and ended here, in words
+        return connection
+
+    def _why_no_connection(self, error: Exception) -> SparkifyError:
+        causes = [error, *(arg for arg in error.args if isinstance(arg, OSError))]
+        if any(isinstance(cause, socket.gaierror) for cause in causes):
+            words = "no machine has this name. Set REDSHIFT_HOST to the endpoint, without a port"
+        elif any(isinstance(cause, TimeoutError) for cause in causes):
+            words = (
+                f"it does not answer within {CONNECT_SECONDS} s. Its security group must let this "
+                "machine in, and it must be reachable from here"
+            )
+        elif any(isinstance(cause, ssl.SSLError) for cause in causes):
+            words = (
+                f"its certificate is not trusted: {causes[-1]}. Set REDSHIFT_HOST to the endpoint "
+                "itself, or, behind a tunnel, REDSHIFT_SSLMODE=verify-ca"
+            )
+        elif any(isinstance(cause, OSError) for cause in causes):
+            words = f"it cannot be reached: {causes[-1]}. Set REDSHIFT_HOST and REDSHIFT_PORT"
+        else:
+            words = str(self.in_words(error))
+        return SparkifyError(f"{self.address}: {words}.")
+
+    def in_words(self, error: Exception) -> Exception:
+        """What an error of the driver is: an interruption, or a message that says what to do."""
+        said = error.args[0] if error.args and isinstance(error.args[0], dict) else None
+        if said is None:
+            return Interrupted(f"the connection to {self.address} broke off ({error})")
+        message, detail = str(said.get("M", "")), str(said.get("D", ""))
+        if CONFLICTS.search(message) or CONFLICTS.search(detail):
+            return Interrupted(f"another transaction interfered ({detail or message})")
+        words = IN_WORDS.get(said.get("C", ""))
+        remedy = f": {words}." if words else ""
+        return SparkifyError(f"{self.address}: {message} {detail}".rstrip() + remedy)
+
+    def _begin(self, session: RedshiftSession, label: str) -> str:
+        """Begins the transaction under the lock: the token by which its commit can be known."""
+        schema, mutex = quote(self.schema_name), f"{quote(self.schema_name)}.{MUTEX}"
+        session.execute(f"SET statement_timeout TO {self.timeout_seconds * 1_000}")
+        session.execute(f"SET query_group TO {literal(f'sparkify {label}')}")
+        found = session.rows(
+            "SELECT n.nspname, c.relname FROM pg_namespace AS n LEFT JOIN pg_class AS c "
+            "ON c.relnamespace = n.oid AND c.relname = ? WHERE n.nspname = ?",
+            [MUTEX, self.schema_name],
+        )
+        try:
+            if not found:
+                session.execute(f"CREATE SCHEMA {schema}")
+            if not (found and found[0]["relname"]):
+                session.execute(f"CREATE TABLE {mutex} (token VARCHAR(32), written_at TIMESTAMP)")
+        except SparkifyError as error:
+            if re.search("already exists|duplicate key", str(error)):
+                raise Interrupted(f"another run has just made {self.address}") from None
+            raise
+        session.execute(f"SET search_path TO {schema}")
+        token, now = uuid4().hex, datetime.now(UTC).replace(tzinfo=None)
+        session.execute("BEGIN")
+        session.execute(f"LOCK {mutex}")  # before anything takes the transaction's snapshot
+        session.execute(f"DELETE FROM {mutex} WHERE written_at < ?", [now - timedelta(days=1)])
+        session.execute(f"INSERT INTO {mutex} VALUES (?, ?)", [token, now])
+        return token
+
+    def _commit(self, session: RedshiftSession, token: str) -> None:
+        try:
+            session.execute("COMMIT")
+        except Interrupted:  # the answer is lost; the commit may not be
+            if not self._was_committed(token):
+                raise
+            return
+        for table in session.written:  # Redshift skips those that changed little
+            with suppress(Interrupted, SparkifyError):
+                session.execute(f"ANALYZE {quote(self.schema_name)}.{quote(table.name)}")
+
+    def _was_committed(self, token: str) -> bool:
+        with self.transaction("commit") as session:  # it has the lock: the other one has ended
+            query = f"SELECT token FROM {quote(self.schema_name)}.{MUTEX} WHERE token = ?"
+            return bool(session.rows(query, [token]))
+
+
+def literal(text: str) -> str:
+    """Text as an SQL literal, where no parameter can stand.
+
+    Raises:
+        SparkifyError: it has characters that end a literal or are changed in one.
+    """
+    if not text.isprintable() or "'" in text or "\\" in text:
+        raise SparkifyError(f"{text!r} holds characters that cannot be part of a statement.")
+    return f"'{text}'"
+
+
+def _unload(
+    connection: duckdb.DuckDBPyConnection, table: Table, folder: Path, parts: int
+) -> Iterator[Path]:
+    """Writes the rows of a table into compressed files of one JSON object a line."""
+    for part in range(parts):
+        path = folder / f"{table.name}-{part}.json.gz"
+        connection.execute(
+            f"COPY (SELECT * FROM {quote(table.name)} WHERE rowid % {parts} = {part}) "
+            "TO ? (FORMAT json, COMPRESSION gzip)",
+            [str(path)],
+        )
+        yield path
+
+
+def _format_type(declared: str) -> str:
+    """How the catalog of Redshift writes a type of `sql/`."""
+    name, _, size = declared.partition("(")
+    if name == "VARCHAR":
+        length = {"": "256", "MAX)": "65535"}.get(size) or size[:-1]
+        return f"character varying({length})"
+    return "timestamp without time zone" if name == "TIMESTAMP" else name.lower()

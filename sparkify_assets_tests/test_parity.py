@@ -1,0 +1,107 @@
+"""Both engines hold the same: every table, row for row and value for value, after the same runs."""
+
+import shutil
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparkify_assets import simulator
+from sparkify_assets.catalog import Catalog
+from sparkify_assets_tests.platform import Platform, RedshiftPlatform, failure_of
+from sparkify_assets_tests.test_star import REAL_FILES
+
+MANY = simulator.Plan(songs=300, events=2_000)
+DAMAGE = [
+    '{"sessionId": 900, "itemInSession": 0, "page": "Home", "ts": 1541105830796, "userId": ""}',
+    '{"sessionId": 901, "itemInSession": 0, "page": "Home", "ts": "soon"}',
+    '{"sessionId": 902',
+    "no JSON",
+    '{"sessionId": 903, "itemInSession": 0, "page": "NextSong", "ts": 1541105830797, "userId": "9",'
+    ' "song": "tab\\t quote\\" back\\\\slash \\u00e9 🎵 \'", "artist": "  blanks\\u00a0 ",'
+    ' "length": 1e-7, "registration": 1541077528796.0, "level": "free"}',
+    '{"sessionId": 904, "itemInSession": 0, "page": "NextSong", "ts": -1, "userId": "9",'
+    ' "song": "", "artist": "\\\\N", "length": 123456789.123456789, "level": ""}',
+    '{"sessionId": 905, "itemInSession": 0, "page": "NextSong", "ts": 253402300799999,'
+    f' "song": "{"ü" * 512}", "artist": "line\\nbreak\\r", "length": 0.1}}',
+    '{"sessionId": 906, "itemInSession": 0, "page": "x", "ts": 1, "song": "' + "long" * 600 + '"}',
+]
+
+
+def content(platform: Platform) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of all tables, in one order; when and by which run they were loaded is left out."""
+    found = {}
+    for table in Catalog.load(platform.sql).tables.values():
+        names = [c.name for c in table.columns if c.name not in ("loaded_at", "run_id")]
+        rows = platform.rows(f"SELECT {', '.join(names)} FROM {table.name}")
+        found[table.name] = sorted((tuple(map(plain, row)) for row in rows), key=repr)
+    return found
+
+
+def plain(value: object) -> object:
+    return int(value) if isinstance(value, Decimal) and value == int(value) else value
+
+
+def verify_equal(embedded: Platform, redshift: RedshiftPlatform) -> None:
+    expected, found = content(embedded), content(redshift)
+    assert expected.keys() == found.keys()
+    for name in expected:
+        assert found[name] == expected[name], name
+        assert [list(map(type, row)) for row in found[name]] == [
+            list(map(type, row)) for row in expected[name]
+        ], name
+
+
+@pytest.fixture
+def both(redshift: RedshiftPlatform, tmp_path: Path) -> tuple[Platform, RedshiftPlatform]:
+    """A platform on each engine, over the same files."""
+    (tmp_path / "embedded").mkdir()
+    embedded = Platform(
+        tmp_path / "embedded",
+        song_data=str(redshift.song_data),
+        log_data=str(redshift.log_data),
+        max_rejected_share=0.5,
+    )
+    redshift.settings["max_rejected_share"] = 0.5
+    return embedded, redshift
+
+
+def run(platforms: tuple[Platform, RedshiftPlatform]) -> None:
+    for platform in platforms:
+        result = platform.run()
+        assert result.success, failure_of(result)
+    verify_equal(*platforms)
+
+
+def test_made_data_day_by_day(both: tuple[Platform, RedshiftPlatform]) -> None:
+    """Oddities of every kind, damage of every kind; then files come, change and vanish."""
+    _, redshift = both
+    simulator.write_song_files(redshift.song_data, MANY)
+    simulator.write_event_files(redshift.log_data, MANY)
+    later = redshift.log_data / "later.json"
+    later.write_text("\n".join(DAMAGE))
+    run(both)
+    assert redshift.rows("SELECT COUNT(*) FROM rejected_records") == [(4,)]
+    assert redshift.rows("SELECT COUNT(*) FROM staging_events") == [(2_004,)]
+    later.write_text("\n".join(DAMAGE[3:]))
+    events = sorted(redshift.log_data.rglob("*-events.json"))
+    songs = sorted(redshift.song_data.rglob("*.json"))
+    for path in (events[0], songs[0]):
+        path.unlink()
+    (redshift.log_data / "new.json").write_text(DAMAGE[0].replace("900", "1000"))
+    shutil.copy(songs[1], songs[2])
+    run(both)
+    assert redshift.rows("SELECT COUNT(*) FROM rejected_records") == [(2,)]
+    run(both)
+
+
+def test_real_files(both: tuple[Platform, RedshiftPlatform]) -> None:
+    if not REAL_FILES.is_dir():
+        pytest.skip("the real files are not here")
+    for platform in both:
+        platform.settings |= {
+            "song_data": str(REAL_FILES / "song_data"),
+            "log_data": str(REAL_FILES / "log_data"),
+        }
+    run(both)

@@ -1,0 +1,542 @@
+"""What is special about Redshift: what is sent to it, and what becomes of it when it fails.
+
+Verified against the stand-in of `redshift_server.py`, which says what it does not prove.
+"""
+
+import gzip
+import json
+import logging
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from typing import Any
+
+import dagster as dg
+import pytest
+import redshift_connector
+
+from sparkify_assets import simulator
+from sparkify_assets.catalog import Catalog
+from sparkify_assets.errors import SparkifyError
+from sparkify_assets.loading import Load, load_source
+from sparkify_assets.settings import Settings
+from sparkify_assets.sources import sources_of
+from sparkify_assets.warehouse import redshift as engine
+from sparkify_assets.warehouse import warehouse_of
+from sparkify_assets.warehouse.base import Session
+from sparkify_assets.warehouse.redshift import RedshiftWarehouse, literal
+from sparkify_assets_tests.conftest import write_made_data
+from sparkify_assets_tests.platform import RedshiftPlatform, failure_of
+from sparkify_assets_tests.redshift_server import CONFLICT, DROP_AFTER, DROP_BEFORE, Fault
+from sparkify_assets_tests.s3_server import BUCKET, DENIED, S3Server
+
+WORK = "work/sparkify/"
+
+
+@pytest.fixture
+def made(redshift: RedshiftPlatform) -> RedshiftPlatform:
+    """Made data, nothing of it loaded."""
+    write_made_data(redshift)
+    return redshift
+
+
+@pytest.fixture
+def published(made: RedshiftPlatform) -> RedshiftPlatform:
+    result = made.run()
+    assert result.success, failure_of(result)
+    made.server.statements.clear()
+    return made
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing waits before it tries again."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+
+
+def warehouse(platform: RedshiftPlatform) -> RedshiftWarehouse:
+    found = warehouse_of(Settings(**platform.settings))
+    assert isinstance(found, RedshiftWarehouse)
+    return found
+
+
+def load(platform: RedshiftPlatform) -> Load:
+    """Loads the events in a transaction of their own."""
+    catalog = Catalog.load(platform.sql)
+    source = sources_of(Settings(**platform.settings))["event_files"]
+
+    def work(session: Session) -> Load:
+        table = catalog.tables["staging_events"]
+        done = load_source(
+            session,
+            catalog,
+            table,
+            source,
+            max_rejected_share=1,
+            prefix="",
+            full_reload=False,
+            recreate=False,
+            run_id="run",
+            log=lambda line: None,
+        )
+        session.publish(table)
+        return done
+
+    return warehouse(platform).in_transaction(work, "staging_events run")
+
+
+def publish(platform: RedshiftPlatform) -> None:
+    """Builds and publishes the users in a transaction of their own."""
+    table = Catalog.load(platform.sql).tables["users"]
+
+    def work(session: Session) -> None:
+        session.build(table, recreate=False)
+        session.publish(table)
+
+    warehouse(platform).in_transaction(work, "users run")
+
+
+def state(platform: RedshiftPlatform) -> dict[str, list[tuple[Any, ...]]]:
+    """All that others see, but for when and by which run it was loaded."""
+    found = {}
+    for name in sorted(platform.table_names()):
+        rows = platform.rows(f"SELECT * FROM {name}")
+        cut = -2 if name == "load_history" else None
+        found[name] = sorted((row[:cut] for row in rows), key=repr)
+    return found
+
+
+def work_files(s3: S3Server) -> list[str]:
+    return s3.names(WORK)
+
+
+def sent(platform: RedshiftPlatform) -> list[str]:
+    return [statement.sql for statement in platform.server.statements]
+
+
+# --- What is sent ----------------------------------------------------------------------------
+
+
+def test_a_publish_statement_by_statement(published: RedshiftPlatform) -> None:
+    result = published.run("users")
+    statements = published.server.statements
+    label = f"users {result.run_id}"
+    assert {s.application_name for s in statements} == {f"sparkify_assets {label}"}
+    assert len({s.connection for s in statements}) == 1
+    lines = [re.sub(r"\s+", " ", s.sql) for s in statements]
+    changes = [line for line in lines if not line.startswith("SELECT ")]
+    mutex = '"sparkify_test".sparkify_mutex'
+    assert changes[:7] == [
+        "SET statement_timeout TO 3600000",
+        f"SET query_group TO 'sparkify {label}'",
+        'SET search_path TO "sparkify_test"',
+        "BEGIN",
+        f"LOCK {mutex}",
+        f"DELETE FROM {mutex} WHERE written_at < $1",
+        f"INSERT INTO {mutex} VALUES ($1, $2)",
+    ]
+    assert lines.index(f"LOCK {mutex}") == lines.index("BEGIN") + 1
+    assert changes[7].startswith('CREATE TEMP TABLE "users" ("user_id" BIGINT, "first_name" ')
+    assert changes[8].startswith("INSERT INTO users (user_id, ")
+    assert changes[9] == 'DELETE FROM "sparkify_test"."users"'
+    assert changes[10].startswith('INSERT INTO "sparkify_test"."users" ("user_id", ')
+    assert changes[11:] == ["COMMIT", 'ANALYZE "sparkify_test"."users"']
+    audits = [n for n, line in enumerate(lines) if "AS violating" in line]
+    assert lines.index(changes[8]) < min(audits)
+    assert max(audits) < lines.index(changes[9])
+
+
+def test_tables_are_created_as_their_files_say(made: RedshiftPlatform) -> None:
+    assert made.defs().resolve_job_def("create_tables").execute_in_process().success
+    created = [sql for sql in sent(made) if "CREATE TABLE" in sql and "mutex" not in sql]
+    tables = Catalog.load(made.sql).tables
+    assert sorted(created) == sorted(table.create for table in tables.values())
+    assert all("DISTSTYLE" in sql or "DISTKEY" in sql for sql in created)
+
+
+def test_nothing_is_sent_that_commits_or_swaps_unseen(published: RedshiftPlatform) -> None:
+    published.write_events([{"sessionId": 5}], "later.json")
+    assert published.run().success
+    for sql in sent(published):
+        assert not re.match(r"\s*(TRUNCATE|ALTER|VACUUM|DROP)\b", sql, re.IGNORECASE)
+
+
+def test_copy_says_it_all(
+    made: RedshiftPlatform, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "ROWS_IN_ONE_FILE", 2)
+    uploaded: dict[str, bytes] = {}
+
+    def before(request: Any) -> None:
+        if request.method == "GET" and request.key.startswith(WORK):
+            uploaded[request.key] = s3_server.content(request.key)
+
+    s3_server.before = before
+    assert load(made).loaded == 5
+    [copy, history] = [sql for sql in sent(made) if sql.startswith("COPY")]
+    columns = [column.name for column in Catalog.load(made.sql).tables["staging_events"].columns]
+    listed = ", ".join(f'"{name}"' for name in columns)
+    match = re.fullmatch(
+        re.escape(f'COPY "sparkify_test"."staging_events" ({listed}) FROM ')
+        + rf"'(s3://{BUCKET}/{WORK}[\w-]+/\w+\.manifest)' "
+        + re.escape(
+            "IAM_ROLE 'arn:aws:iam::123456789012:role/sparkify-copy' REGION 'us-east-1' MANIFEST "
+            "FORMAT AS JSON 'auto' GZIP TIMEFORMAT 'auto' MAXERROR 0 COMPUPDATE OFF STATUPDATE OFF"
+        ),
+        copy,
+    )
+    assert match
+    assert history.startswith('COPY "sparkify_test"."load_history" ("object_id", "table_name", ')
+    manifest = json.loads(uploaded[match[1].removeprefix(f"s3://{BUCKET}/")])
+    assert len(manifest["entries"]) == 4  # as many as slices
+    assert all(entry["mandatory"] is True for entry in manifest["entries"])
+    records = []
+    for entry in manifest["entries"]:
+        content = gzip.decompress(uploaded[entry["url"].removeprefix(f"s3://{BUCKET}/")])
+        records += [json.loads(line) for line in content.splitlines()]
+    assert len(records) == 5
+    assert all(list(record) == columns for record in records)
+    assert work_files(s3_server) == []
+
+
+def test_the_default_role(made: RedshiftPlatform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REDSHIFT_COPY_ROLE")
+    load(made)
+    assert all(" IAM_ROLE default REGION " in sql for sql in sent(made) if sql.startswith("COPY"))
+
+
+@pytest.mark.parametrize("text", ["s3://bucket/it's", "a\\b", "a\nb", "a\0b"])
+def test_text_that_could_end_a_literal_is_refused(text: str) -> None:
+    with pytest.raises(SparkifyError, match="cannot be part of a statement"):
+        literal(text)
+    assert literal("s3://bucket/a b/ü-1%") == "'s3://bucket/a b/ü-1%'"
+
+
+def test_rows_that_copy_did_not_read_are_missed(
+    made: RedshiftPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = engine.WorkFolder.manifest
+    monkeypatch.setattr(
+        engine.WorkFolder, "manifest", lambda self, files: manifest(self, [*files, files[0]])
+    )
+    with pytest.raises(SparkifyError, match="COPY read 10 rows of 5 that were written"):
+        load(made)
+    assert "staging_events" not in made.table_names()
+
+
+# --- What others see -------------------------------------------------------------------------
+
+
+def test_grants_views_and_identity_survive(published: RedshiftPlatform) -> None:
+    identity = "SELECT oid FROM pg_class WHERE relname = 'users' AND relkind = 'r'"
+    published.change("CREATE VIEW seen AS SELECT user_id FROM users")
+    published.change("GRANT SELECT ON users TO PUBLIC")
+    before = published.rows(identity)
+    assert published.run().success
+    assert published.rows(identity) == before
+    assert published.rows("SELECT COUNT(*) FROM seen") == [(2,)]
+    granted = (
+        "SELECT privilege_type FROM information_schema.table_privileges WHERE grantee = 'PUBLIC'"
+    )
+    assert ("SELECT",) in published.rows(f"{granted} AND table_name = 'users'")
+
+
+def test_readers_neither_wait_nor_see_what_is_not_published(published: RedshiftPlatform) -> None:
+    table = Catalog.load(published.sql).tables["users"]
+    with warehouse(published).transaction("test") as session:
+        session.build(table, recreate=False)
+        session.publish(table)
+        session.rows('DELETE FROM "sparkify_test"."users" WHERE user_id = 7 RETURNING user_id')
+        started = time.monotonic()
+        assert published.rows("SELECT COUNT(*) FROM users") == [(2,)]
+        assert time.monotonic() - started < 2
+    assert published.rows("SELECT COUNT(*) FROM users") == [(1,)]
+
+
+def test_a_table_made_anew_tells_of_its_grants(
+    published: RedshiftPlatform, capfd: pytest.CaptureFixture[str]
+) -> None:
+    published.change("GRANT SELECT ON users TO PUBLIC")
+    published.edit("star/users.sql", "level VARCHAR(16)", "level VARCHAR(32)")
+    config = {"ops": {"users": {"config": {"recreate": True}}}}
+    assert "has another shape" in failure_of(published.run("users"))
+    assert published.run("users", config=config).success
+    assert "users: made anew; grants that were on it: SELECT to PUBLIC" in capfd.readouterr().err
+
+
+def test_a_view_over_a_table_made_anew_is_not_lost(published: RedshiftPlatform) -> None:
+    published.change("CREATE VIEW seen AS SELECT user_id FROM users")
+    published.edit("star/users.sql", "level VARCHAR(16)", "level VARCHAR(32)")
+    config = {"ops": {"users": {"config": {"recreate": True}}}}
+    assert "cannot drop table" in failure_of(published.run("users", config=config))
+    assert published.rows("SELECT COUNT(*) FROM seen") == [(2,)]
+
+
+def test_what_the_ui_shows_of_the_warehouse(made: RedshiftPlatform) -> None:
+    specs = {spec.key.to_user_string(): spec for spec in made.defs().resolve_all_asset_specs()}
+    assert specs["users"].kinds == {"redshift", "sql"}
+    assert specs["staging_events"].kinds == {"redshift", "json"}
+    assert made.server.password not in f"{warehouse(made)!r} {warehouse(made)}"
+
+
+# --- What fails ------------------------------------------------------------------------------
+
+
+def steps(platform: RedshiftPlatform, work: Callable[[RedshiftPlatform], Any]) -> int:
+    platform.server.statements.clear()
+    work(platform)
+    return len(platform.server.statements)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "fault", [DROP_BEFORE, DROP_AFTER, CONFLICT], ids=["before", "after", "1023"]
+)
+@pytest.mark.parametrize("work", [load, publish])
+def test_an_interruption_at_each_statement(
+    fault: Fault,
+    work: Callable[[RedshiftPlatform], Any],
+    made: RedshiftPlatform,
+    s3_server: S3Server,
+    impatient: None,
+) -> None:
+    """Whatever it meets, the work is done once, and no file is left in the work folder."""
+    load(made)
+    if work is publish:
+        publish(made)
+        made.change("DELETE FROM users")
+    else:
+        made.write_events([{"sessionId": 50}, {"sessionId": 50}], "later.json")
+        made.write_events([{"sessionId": 1}], "events.json")
+    made.change("CREATE TABLE kept AS SELECT * FROM staging_events")
+    made.change("CREATE TABLE kept_history AS SELECT * FROM load_history")
+    expected = None
+    number = 0
+    while True:
+        made.server.fail(fault, after=number)
+        work(made)
+        met = not made.server.pending
+        made.server.forget_faults()
+        found = state(made)
+        expected = expected or found
+        assert found == expected, number
+        assert work_files(s3_server) == []
+        if not met:
+            break
+        number += 1
+        if work is load:
+            made.change("DELETE FROM staging_events")
+            made.change("INSERT INTO staging_events SELECT * FROM kept")
+            made.change("DELETE FROM load_history")
+            made.change("INSERT INTO load_history SELECT * FROM kept_history")
+        else:
+            made.change("DELETE FROM users")
+    assert number > 12
+
+
+def test_a_lost_answer_to_commit_is_not_done_twice(made: RedshiftPlatform) -> None:
+    made.server.fail(DROP_AFTER, matching="COMMIT")
+    assert load(made).new == 1
+    assert [sql[:4] for sql in sent(made)].count("COPY") == 2
+    assert made.rows("SELECT COUNT(*) FROM staging_events") == [(5,)]
+
+
+def test_a_conflict_that_stays_is_said(made: RedshiftPlatform, impatient: None) -> None:
+    for _ in range(engine.ATTEMPTS):
+        made.server.fail(CONFLICT, matching="INSERT INTO")
+    with pytest.raises(SparkifyError, match=r"another transaction interfered.*5 times. Nothing"):
+        load(made)
+    assert "staging_events" not in made.table_names()
+
+
+def test_a_copy_that_fails_is_said_and_nothing_is_loaded(
+    made: RedshiftPlatform, s3_server: S3Server
+) -> None:
+    s3_server.fail(repeat(DENIED), key=".gz")
+    with pytest.raises(SparkifyError, match=r"S3ServiceException.*Status 403"):
+        load(made)
+    assert "staging_events" not in made.table_names()
+    assert work_files(s3_server) == []
+
+
+def test_a_work_folder_that_cannot_be_written(made: RedshiftPlatform, s3_server: S3Server) -> None:
+    s3_server.fail(repeat(DENIED), key=WORK, method="PUT")
+    with pytest.raises(SparkifyError) as error:
+        load(made)
+    assert str(error.value).startswith(f"SPARKIFY_S3_WORK: s3://{BUCKET}/{WORK}")
+    assert "access is denied. This needs s3:PutObject" in str(error.value)
+    assert "staging_events" not in made.table_names()
+    made.settings["s3_work"] = "s3://no-such-bucket/work"
+    with pytest.raises(SparkifyError, match=r"SPARKIFY_S3_WORK: s3://no-such-bucket/work/"):
+        load(made)
+
+
+def test_a_source_object_that_goes_away(made: RedshiftPlatform, s3_server: S3Server) -> None:
+    s3_server.put("raw/log_data/a.json", (made.log_data / "events.json").read_bytes())
+    s3_server.put("raw/log_data/b.json", "")
+    made.settings["log_data"] = f"s3://{BUCKET}/raw/log_data"
+    s3_server.before = lambda request: (
+        s3_server.delete("raw/log_data/b.json") if request.key.endswith("/b.json") else None
+    )
+    with pytest.raises(SparkifyError, match=r"b\.json: changed while it was being loaded"):
+        load(made)
+    assert "staging_events" not in made.table_names()
+    assert load(made).loaded == 5
+
+
+def test_two_loads_at_once(made: RedshiftPlatform) -> None:
+    with ThreadPoolExecutor() as pool:
+        done = [run.result() for run in [pool.submit(load, made) for _ in range(3)]]
+    assert sorted(one.new for one in done) == [0, 0, 1]
+    assert made.rows("SELECT COUNT(*) FROM staging_events") == [(5,)]
+
+
+def test_waiting_for_another_run_is_bounded(
+    published: RedshiftPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with warehouse(published).transaction("the other one"):
+        monkeypatch.setenv("REDSHIFT_TIMEOUT_SECONDS", "1")
+        with pytest.raises(
+            SparkifyError, match=r"waited too long for another run.*TIMEOUT_SECONDS"
+        ):
+            publish(published)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("moment", ["COPY", "COMMIT"])
+def test_a_killed_load_leaves_the_state_before(
+    moment: str, redshift: RedshiftPlatform, s3_server: S3Server
+) -> None:
+    """The next run removes the files that the killed one left, and does the work once."""
+    simulator.write_song_files(redshift.song_data, simulator.Plan(songs=20))
+    simulator.write_event_files(redshift.log_data, simulator.Plan(events=500))
+    redshift.server.fail(Fault(delay=5), matching=moment)
+    run = (
+        "from pathlib import PosixPath; import dagster as dg; "
+        "from sparkify_assets.definitions import build_defs; "
+        "from sparkify_assets.settings import Settings; "
+        f"defs = build_defs(settings=Settings(**{redshift.settings!r})); "
+        "job = defs.resolve_implicit_global_asset_job_def(); "
+        "job.execute_in_process(asset_selection=[dg.AssetKey('staging_events')])"
+    )
+    with subprocess.Popen([sys.executable, "-c", run], stderr=subprocess.DEVNULL) as child:
+        deadline = time.monotonic() + 60
+        while not any(sql.startswith(moment) for sql in sent(redshift)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        child.kill()
+    assert child.returncode == -signal.SIGKILL
+    assert (work_files(s3_server) != []) == (moment == "COPY")
+    assert "staging_events" not in redshift.table_names()
+    load(redshift)
+    assert redshift.rows("SELECT COUNT(*) FROM staging_events") == [(500,)]
+    assert work_files(s3_server) == []
+
+
+# --- No way in -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"REDSHIFT_HOST": "no-such-host.invalid"}, "no machine has this name. Set REDSHIFT_HOST"),
+        (
+            {"REDSHIFT_PORT": "9"},
+            "it cannot be reached: .*refused. Set REDSHIFT_HOST and REDSHIFT_P",
+        ),
+        (
+            {"REDSHIFT_PASSWORD": "wrong-word"},
+            "the user or its password is wrong. Set REDSHIFT_USER",
+        ),
+        ({"REDSHIFT_DATABASE": "nowhere"}, "there is no such database. Set REDSHIFT_DATABASE"),
+        ({"REDSHIFT_HOST": "localhost"}, "certificate is not trusted.*REDSHIFT_SSLMODE=verify-ca"),
+        ({"SSL_CERT_FILE": "/dev/null"}, "its certificate is not trusted: .*certificate"),
+    ],
+)
+def test_no_connection(
+    variables: dict[str, str], said: str, made: RedshiftPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    failed = failure_of(made.run("staging_events"))
+    assert re.search(said, failed), failed
+    assert failed.startswith(f"{variables.get('REDSHIFT_DATABASE', 'dev')}.sparkify_test on ")
+    assert "wrong-word" not in failed
+    assert made.server.password not in failed
+
+
+def test_a_tunnel(made: RedshiftPlatform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDSHIFT_HOST", "localhost")
+    monkeypatch.setenv("REDSHIFT_SSLMODE", "verify-ca")
+    assert load(made).loaded == 5
+
+
+def test_no_permission(made: RedshiftPlatform) -> None:
+    made.server.fail(
+        Fault("42501", "permission denied for schema sparkify_test"), matching="CREATE TABLE"
+    )
+    with pytest.raises(SparkifyError, match=r"permission denied .*: the user lacks a permission"):
+        load(made)
+
+
+@pytest.fixture
+def caught(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """What the driver is told to connect by, in place of a connection."""
+    told: list[dict[str, Any]] = []
+
+    def connect(**arguments: Any) -> None:
+        told.append(arguments)
+        raise OSError("no cluster here")
+
+    monkeypatch.setattr(redshift_connector, "connect", connect)
+    yield told
+
+
+@pytest.mark.parametrize(
+    ("variables", "ways"),
+    [
+        (
+            {"REDSHIFT_CLUSTER": "c", "REDSHIFT_USER": "u", "REDSHIFT_REGION": "us-west-2"},
+            {"iam": True, "cluster_identifier": "c", "db_user": "u", "region": "us-west-2"},
+        ),
+        (
+            {"REDSHIFT_WORKGROUP": "w", "REDSHIFT_USER": ""},
+            {"iam": True, "is_serverless": True, "serverless_work_group": "w"},
+        ),
+    ],
+)
+def test_ways_in_by_iam(
+    variables: dict[str, str],
+    ways: dict[str, Any],
+    made: RedshiftPlatform,
+    caught: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("REDSHIFT_HOST", "REDSHIFT_PASSWORD"):
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SparkifyError, match=r"dev.sparkify_test on [cw]: it cannot be reached"):
+        load(made)
+    [told] = caught
+    assert ways.items() <= told.items()
+    assert not {"host", "password", "timeout"} & told.keys()
+    assert told["sslmode"] == "verify-full"
+    assert told["tcp_keepalive_idle"] == 60
+
+
+def test_nothing_secret_is_said(
+    made: RedshiftPlatform, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.DEBUG, logger="dagster"):
+        result = made.run()
+    assert result.success
+    said = caplog.text + "".join(capfd.readouterr()) + repr(result.all_events)
+    assert "staging_events" in said
+    assert made.server.password not in said
+    assert dg.serialize_value(result.dagster_run).find(made.server.password) == -1
