@@ -113,26 +113,31 @@ class RedshiftServer:
     def reset(self) -> None:
         """Ends all connections, empties the database, forgets statements and faults."""
         self._disconnect()
+        RedshiftServer._observer.cache_clear()
         self.postgres.reset()
         self._forget()
 
     def rows(self, sql: str, schema: str = "public") -> list[tuple[Any, ...]]:
         """What another session sees or does; neither recorded nor made to fail."""
-        with redshift_connector.connect(
+        cursor = self._observer().cursor()
+        cursor.execute(f"SET search_path TO {schema}")
+        cursor.execute(sql)
+        return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+
+    @cache  # until the next reset  # noqa: B019  # as many as there are servers
+    def _observer(self) -> Any:
+        connection = redshift_connector.connect(
             host=self.host,
             port=self.port,
             database=DATABASE,
             user=USER,
             password=PASSWORD,
             application_name=OBSERVER,
+            max_prepared_statements=0,  # tables change their shapes
             ssl=False,
-        ) as connection:
-            connection.autocommit = True
-            connection.autocommit = True
-            cursor = connection.cursor()
-            cursor.execute(f"SET search_path TO {schema}")
-            cursor.execute(sql)
-            return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+        )
+        connection.autocommit = True
+        return connection
 
     def fail(self, fault: Fault, matching: str = "", after: int = 0) -> None:
         """Makes one statement that holds a text meet a fault, `after` others that hold it."""

@@ -18,9 +18,13 @@ from sparkify_assets.catalog import Catalog
 from sparkify_assets.definitions import SQL
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.loading import Load, load_source
+from sparkify_assets.settings import Settings
 from sparkify_assets.sources.base import LocalFile, open_object, verify_unchanged
 from sparkify_assets.sources.folder import FolderSource
+from sparkify_assets.warehouse import warehouse_of
+from sparkify_assets.warehouse.base import Warehouse
 from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
+from sparkify_assets_tests.platform import RedshiftPlatform
 
 HISTORY = "SELECT object_id, uri, version, records, rows_loaded, rows_rejected FROM load_history"
 
@@ -60,7 +64,7 @@ class Loader:
         catalog = Catalog.load(self.sql)
         variable = None if self.is_sample else "SPARKIFY_LOG_DATA"
         try:
-            with DuckDBWarehouse(path=str(self.warehouse)).transaction() as session:
+            with self.warehouse.transaction() as session:
                 return load_source(
                     session,
                     catalog,
@@ -69,7 +73,7 @@ class Loader:
                     max_rejected_share=share,
                     prefix=prefix,
                     full_reload=full_reload,
-                    recreate=False,
+                    recreate=True,
                     run_id=run_id,
                     log=self.said.append,
                 )
@@ -77,11 +81,19 @@ class Loader:
             self.verify_balances()
 
     @property
-    def warehouse(self) -> Path:
-        return self.folder / "warehouse.duckdb"
+    def warehouse(self) -> Warehouse:
+        return DuckDBWarehouse(path=str(self.folder / "warehouse.duckdb"))
+
+    def reader(self) -> duckdb.DuckDBPyConnection:
+        """What others see of the warehouse, to be asked in DuckDB's SQL."""
+        return duckdb.connect(str(self.folder / "warehouse.duckdb"))
+
+    def change(self, statement: str) -> None:
+        with self.reader() as connection:
+            connection.execute(statement)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect(str(self.warehouse)) as connection:
+        with self.reader() as connection:
             return connection.execute(sql).fetchall()
 
     def tables(self) -> list[str]:
@@ -89,7 +101,7 @@ class Loader:
 
     def state(self) -> list[list[tuple[Any, ...]]]:
         """All that the warehouse holds."""
-        with duckdb.connect(str(self.warehouse)) as connection:
+        with self.reader() as connection:
             names = connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1")
             return [
                 connection.execute(f'SELECT * FROM "{name}" ORDER BY ALL').fetchall()
@@ -137,9 +149,50 @@ def event(number: int) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def loader(tmp_path: Path) -> Loader:
-    return Loader(tmp_path)
+class RedshiftLoader(Loader):
+    """The same, into a schema of the stand-in for Redshift."""
+
+    def __init__(self, folder: Path, platform: RedshiftPlatform) -> None:
+        super().__init__(folder)
+        self.platform = platform
+        self._seen: duckdb.DuckDBPyConnection | None = None
+
+    @property
+    def warehouse(self) -> Warehouse:
+        self._seen = None  # whoever asks for it writes
+        return warehouse_of(Settings(**self.platform.settings))
+
+    def reader(self) -> duckdb.DuckDBPyConnection:
+        self._seen = self._seen or self._copied()
+        return self._seen.cursor()
+
+    def _copied(self) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect()
+        for name in self.platform.table_names():
+            columns = self.platform.rows(
+                "SELECT column_name, data_type FROM information_schema.columns "
+                f"WHERE table_name = '{name}' ORDER BY ordinal_position"
+            )
+            declared = ", ".join(f'"{column}" {kind}' for column, kind in columns)
+            connection.execute(f"CREATE TABLE {name} ({declared})")
+            if rows := self.platform.rows(f"SELECT * FROM {name}"):
+                connection.executemany(
+                    f"INSERT INTO {name} VALUES ({', '.join('?' * len(columns))})", rows
+                )
+        return connection
+
+    def change(self, statement: str) -> None:
+        self._seen = None
+        self.platform.change(statement)
+
+
+@pytest.fixture(params=["duckdb", "redshift"])
+def loader(request: pytest.FixtureRequest, tmp_path: Path) -> Loader:
+    """Every test here is one of both engines."""
+    if request.param == "duckdb":
+        return Loader(tmp_path)
+    (tmp_path / "loader").mkdir()
+    return RedshiftLoader(tmp_path / "loader", request.getfixturevalue("redshift"))
 
 
 @pytest.fixture
@@ -329,7 +382,7 @@ def test_rebuild_that_would_lose_rows_is_refused(loaded: Loader) -> None:
     add_column(loaded)
     with pytest.raises(SparkifyError) as error:
         loaded.load()
-    assert "extra INTEGER" in str(error.value)
+    assert "extra integer" in str(error.value).lower()
     assert f"1 loaded objects are no longer there (file://{loaded.root}/a.json" in str(error.value)
     assert loaded.state() == before
     loaded.load(full_reload=True)
@@ -339,14 +392,14 @@ def test_rebuild_that_would_lose_rows_is_refused(loaded: Loader) -> None:
 @pytest.mark.parametrize("full_reload", [False, True])
 def test_dropped_table_is_made_again(full_reload: bool, loaded: Loader) -> None:
     before = loaded.events()
-    loaded.query("DROP TABLE staging_events")
+    loaded.change("DROP TABLE staging_events")
     assert counts(loaded.load(full_reload=full_reload)) == (2, 0, 0, 0)
     assert loaded.events() == before
 
 
 def test_dropped_table_whose_files_vanished_is_refused(loaded: Loader) -> None:
     copy = loaded.query("SELECT * FROM staging_events ORDER BY sessionId")
-    loaded.query("ALTER TABLE staging_events RENAME TO kept")
+    loaded.change("ALTER TABLE staging_events RENAME TO kept")
     (loaded.root / "a.json").unlink()
     with (
         pytest.raises(SparkifyError, match=r"it does not exist.*a\.json"),
@@ -358,13 +411,14 @@ def test_dropped_table_whose_files_vanished_is_refused(loaded: Loader) -> None:
 
 
 def test_table_that_no_history_knows_is_not_added_to(loaded: Loader) -> None:
-    loaded.query("DROP TABLE load_history; DROP TABLE rejected_records")
+    loaded.change("DROP TABLE load_history")
+    loaded.change("DROP TABLE rejected_records")
     assert counts(loaded.load()) == (2, 0, 0, 0)
     assert loaded.events() == {"a.json": [1, 2], "b.json": [3]}
 
 
 def test_ledger_of_another_version_is_refused(loaded: Loader) -> None:
-    loaded.query("ALTER TABLE load_history ADD COLUMN extra INTEGER")
+    loaded.change("ALTER TABLE load_history ADD COLUMN extra INTEGER")
     with pytest.raises(SparkifyError, match="load_history was made by another version"):
         loaded.load()
 
@@ -597,7 +651,7 @@ def test_two_tables_share_the_ledgers(loaded: Loader) -> None:
     (songs / "a.json").write_text(json.dumps(record))
     catalog = Catalog.load(loaded.sql)
     for _ in range(2):
-        with DuckDBWarehouse(path=str(loaded.warehouse)).transaction() as session:
+        with loaded.warehouse.transaction() as session:
             load_source(
                 session,
                 catalog,
