@@ -4,13 +4,16 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import trustme
 
-from sparkify_assets_tests.platform import Platform, RedshiftPlatform, failure_of
+from sparkify_assets_tests.platform import LivePlatform, Platform, RedshiftPlatform
 from sparkify_assets_tests.redshift_server import RedshiftServer
 from sparkify_assets_tests.s3_server import S3Server, environment
+
+USER_ENVIRONMENT = dict(os.environ)
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +26,24 @@ def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     ]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LivePlatform]:
+    """An empty platform on the cluster or workgroup of the user's own environment."""
+    work = USER_ENVIRONMENT.get("SPARKIFY_S3_WORK")
+    if not work or not {"REDSHIFT_HOST", "REDSHIFT_CLUSTER", "REDSHIFT_WORKGROUP"} & set(
+        USER_ENVIRONMENT
+    ):
+        pytest.skip("REDSHIFT_* and SPARKIFY_S3_WORK name no cluster to run this on")
+    for name, value in USER_ENVIRONMENT.items():
+        if name.startswith(("AWS_", "REDSHIFT_")):
+            monkeypatch.setenv(name, value)
+    schema = f"sparkify_test_{uuid4().hex[:12]}"
+    monkeypatch.setenv("REDSHIFT_SCHEMA", schema)
+    platform = LivePlatform(tmp_path, schema, work)
+    yield platform
+    platform.change(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
 
 
 @pytest.fixture
@@ -121,9 +142,10 @@ def published_once(tmp_path_factory: pytest.TempPathFactory) -> Platform:
 def published(platform: Platform, published_once: Platform, tmp_path: Path) -> Platform:
     """A platform with made data, all of it published; a test may change everything but the data."""
     if isinstance(platform, RedshiftPlatform):
-        write_made_data(platform)
-        result = platform.run()
-        assert result.success, failure_of(result)
+        platform.settings |= {
+            name: published_once.settings[name] for name in ("song_data", "log_data")
+        }
+        platform.copy_tables_of(published_once)
         return platform
     shutil.copy(published_once.warehouse, tmp_path)
     shutil.rmtree(platform.sql)

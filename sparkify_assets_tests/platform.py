@@ -10,9 +10,11 @@ from typing import Any
 import dagster as dg
 import duckdb
 
+from sparkify_assets.catalog import Catalog
 from sparkify_assets.definitions import SQL, build_defs
 from sparkify_assets.settings import Settings
-from sparkify_assets.warehouse.redshift import MUTEX
+from sparkify_assets.warehouse import warehouse_of
+from sparkify_assets.warehouse.redshift import MUTEX, RedshiftWarehouse
 from sparkify_assets_tests.redshift_server import RedshiftServer
 from sparkify_assets_tests.s3_server import BUCKET
 
@@ -110,21 +112,60 @@ class RedshiftPlatform(Platform):
 
     schema = "sparkify_test"  # not the default: what is in the wrong schema is not found
 
-    def __init__(self, folder: Path, server: RedshiftServer, **settings: Any) -> None:
-        super().__init__(
-            folder, target="redshift", s3_work=f"s3://{BUCKET}/work/sparkify", **settings
-        )
+    def __init__(self, folder: Path, server: RedshiftServer) -> None:
+        super().__init__(folder, target="redshift", s3_work=f"s3://{BUCKET}/work/sparkify")
         self.server = server
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         return self.server.rows(query, self.schema)
 
     def change(self, statement: str) -> None:
-        self.server.rows(statement, self.schema)
+        self.rows(statement)
+
+    def copy_tables_of(self, other: Platform) -> None:
+        """Makes the tables as their files say, with the rows that they have elsewhere."""
+        self.change(f"CREATE SCHEMA {self.schema}")
+        self.change(f"CREATE TABLE {MUTEX} (token VARCHAR(32), written_at TIMESTAMP)")
+        for table in Catalog.load(self.sql).tables.values():
+            self.change(table.create)
+            rows = ", ".join(
+                "(" + ", ".join(map(_as_literal, row)) + ")"
+                for row in other.rows(f"SELECT * FROM {table.name}")
+            )
+            if rows:
+                self.change(f"INSERT INTO {table.name} VALUES {rows}")
 
     def table_names(self) -> set[str]:
         query = f"SELECT tablename FROM pg_tables WHERE schemaname = '{self.schema}'"
         return {name for (name,) in self.rows(query)} - {MUTEX}
+
+
+class LivePlatform(RedshiftPlatform):
+    """Definitions over a schema of its own on a real cluster, which is where the environment says.
+
+    Nobody has run it yet: no cluster was within reach of those who wrote it.
+    """
+
+    def __init__(self, folder: Path, schema: str, work: str) -> None:
+        Platform.__init__(self, folder, target="redshift", s3_work=work)
+        self.schema = schema
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        warehouse = warehouse_of(Settings(**self.settings))
+        assert isinstance(warehouse, RedshiftWarehouse)
+        with warehouse.connect("test") as connection:
+            cursor = connection.cursor()
+            cursor.execute(f"SET search_path TO {self.schema}")
+            cursor.execute(query)
+            return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+
+
+def _as_literal(value: object) -> str:
+    if value is None:
+        return "NULL"
+    return (
+        str(value) if isinstance(value, int | float) else "'" + str(value).replace("'", "''") + "'"
+    )
 
 
 SONG = {

@@ -186,13 +186,13 @@ class RedshiftLoader(Loader):
         self.platform.change(statement)
 
 
-@pytest.fixture(params=["duckdb", "redshift"])
+@pytest.fixture(params=["duckdb", "redshift", pytest.param("live", marks=pytest.mark.redshift)])
 def loader(request: pytest.FixtureRequest, tmp_path: Path) -> Loader:
     """Every test here is one of both engines."""
     if request.param == "duckdb":
         return Loader(tmp_path)
     (tmp_path / "loader").mkdir()
-    return RedshiftLoader(tmp_path / "loader", request.getfixturevalue("redshift"))
+    return RedshiftLoader(tmp_path / "loader", request.getfixturevalue(request.param))
 
 
 @pytest.fixture

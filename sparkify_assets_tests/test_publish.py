@@ -18,12 +18,12 @@ LAST_PLAY = "WHERE play.page = 'NextSong';"
 MARTS = {"catalogue_coverage", "most_played_songs"}
 
 
-@pytest.fixture(params=["duckdb", "redshift"])
+@pytest.fixture(params=["duckdb", "redshift", pytest.param("live", marks=pytest.mark.redshift)])
 def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Platform:
     """Every test here is one of both engines."""
     if request.param == "duckdb":
         return Platform(tmp_path)
-    redshift: RedshiftPlatform = request.getfixturevalue("redshift")
+    redshift: RedshiftPlatform = request.getfixturevalue(request.param)
     return redshift
 
 

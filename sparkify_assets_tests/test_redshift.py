@@ -16,9 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from typing import Any
 
+import boto3
 import dagster as dg
 import pytest
 import redshift_connector
+from moto.redshift.models import Cluster
 
 from sparkify_assets import simulator
 from sparkify_assets.catalog import Catalog
@@ -31,7 +33,7 @@ from sparkify_assets.warehouse import warehouse_of
 from sparkify_assets.warehouse.base import Session
 from sparkify_assets.warehouse.redshift import RedshiftWarehouse, literal
 from sparkify_assets_tests.conftest import write_made_data
-from sparkify_assets_tests.platform import RedshiftPlatform, failure_of
+from sparkify_assets_tests.platform import LivePlatform, RedshiftPlatform, failure_of
 from sparkify_assets_tests.redshift_server import CONFLICT, DROP_AFTER, DROP_BEFORE, Fault
 from sparkify_assets_tests.s3_server import BUCKET, DENIED, S3Server
 
@@ -46,11 +48,8 @@ def made(redshift: RedshiftPlatform) -> RedshiftPlatform:
 
 
 @pytest.fixture
-def published(made: RedshiftPlatform) -> RedshiftPlatform:
-    result = made.run()
-    assert result.success, failure_of(result)
-    made.server.statements.clear()
-    return made
+def platform(redshift: RedshiftPlatform) -> RedshiftPlatform:
+    return redshift
 
 
 @pytest.fixture
@@ -65,7 +64,7 @@ def warehouse(platform: RedshiftPlatform) -> RedshiftWarehouse:
     return found
 
 
-def load(platform: RedshiftPlatform) -> Load:
+def load(platform: RedshiftPlatform, into: RedshiftWarehouse | None = None) -> Load:
     """Loads the events in a transaction of their own."""
     catalog = Catalog.load(platform.sql)
     source = sources_of(Settings(**platform.settings))["event_files"]
@@ -87,10 +86,10 @@ def load(platform: RedshiftPlatform) -> Load:
         session.publish(table)
         return done
 
-    return warehouse(platform).in_transaction(work, "staging_events run")
+    return (into or warehouse(platform)).in_transaction(work, "staging_events run")
 
 
-def publish(platform: RedshiftPlatform) -> None:
+def publish(platform: RedshiftPlatform, into: RedshiftWarehouse | None = None) -> None:
     """Builds and publishes the users in a transaction of their own."""
     table = Catalog.load(platform.sql).tables["users"]
 
@@ -98,7 +97,7 @@ def publish(platform: RedshiftPlatform) -> None:
         session.build(table, recreate=False)
         session.publish(table)
 
-    warehouse(platform).in_transaction(work, "users run")
+    (into or warehouse(platform)).in_transaction(work, "users run")
 
 
 def state(platform: RedshiftPlatform) -> dict[str, list[tuple[Any, ...]]]:
@@ -287,12 +286,6 @@ def test_what_the_ui_shows_of_the_warehouse(made: RedshiftPlatform) -> None:
 # --- What fails ------------------------------------------------------------------------------
 
 
-def steps(platform: RedshiftPlatform, work: Callable[[RedshiftPlatform], Any]) -> int:
-    platform.server.statements.clear()
-    work(platform)
-    return len(platform.server.statements)
-
-
 @pytest.mark.faults
 @pytest.mark.parametrize(
     "fault", [DROP_BEFORE, DROP_AFTER, CONFLICT], ids=["before", "after", "1023"]
@@ -300,7 +293,7 @@ def steps(platform: RedshiftPlatform, work: Callable[[RedshiftPlatform], Any]) -
 @pytest.mark.parametrize("work", [load, publish])
 def test_an_interruption_at_each_statement(
     fault: Fault,
-    work: Callable[[RedshiftPlatform], Any],
+    work: Callable[..., Any],
     made: RedshiftPlatform,
     s3_server: S3Server,
     impatient: None,
@@ -315,11 +308,10 @@ def test_an_interruption_at_each_statement(
         made.write_events([{"sessionId": 1}], "events.json")
     made.change("CREATE TABLE kept AS SELECT * FROM staging_events")
     made.change("CREATE TABLE kept_history AS SELECT * FROM load_history")
-    expected = None
-    number = 0
+    expected, number, into = None, 0, warehouse(made)
     while True:
         made.server.fail(fault, after=number)
-        work(made)
+        work(made, into)
         met = not made.server.pending
         made.server.forget_faults()
         found = state(made)
@@ -530,6 +522,28 @@ def test_ways_in_by_iam(
     assert told["tcp_keepalive_idle"] == 60
 
 
+def test_a_login_by_iam(
+    made: RedshiftPlatform, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moto hands out credentials for a cluster whose endpoint is the stand-in's."""
+    for name in ("REDSHIFT_HOST", "REDSHIFT_PASSWORD"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("REDSHIFT_CLUSTER", "listening")
+    monkeypatch.setenv("REDSHIFT_USER", "etl")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_REDSHIFT", s3_server.url)
+    with pytest.raises(SparkifyError, match=r"on listening: the login by IAM failed: .*NotFound"):
+        load(made)
+    boto3.client("redshift").create_cluster(
+        ClusterIdentifier="listening",
+        NodeType="ra3.large",
+        MasterUsername="owner",
+        MasterUserPassword="Password-1",
+    )
+    endpoint = {"Address": made.server.host, "Port": made.server.port}
+    monkeypatch.setattr(Cluster, "endpoint", endpoint)
+    assert load(made).loaded == 5
+
+
 def test_nothing_secret_is_said(
     made: RedshiftPlatform, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -540,3 +554,32 @@ def test_nothing_secret_is_said(
     assert "staging_events" in said
     assert made.server.password not in said
     assert dg.serialize_value(result.dagster_run).find(made.server.password) == -1
+
+
+# --- What only a cluster can tell ------------------------------------------------------------
+
+
+@pytest.mark.redshift
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("EXTRACT(week FROM TIMESTAMP '2018-12-31 10:00:00')", 1),
+        ("EXTRACT(week FROM TIMESTAMP '2021-01-03 10:00:00')", 53),
+        ("EXTRACT(dow FROM TIMESTAMP '2018-11-04 10:00:00')", 0),
+        ("CASE WHEN 'a ' = 'a' THEN 1 ELSE 0 END", 1),
+        ("LEN(TRIM(BOTH ' ' FROM ' a ' || CHR(160) || ' '))", 3),
+        ("7 / 2", 3),
+    ],
+)
+def test_expressions(live: LivePlatform, expression: str, expected: int) -> None:
+    assert int(live.rows(f"SELECT {expression}")[0][0]) == expected
+
+
+@pytest.mark.redshift
+def test_loads_at_once_do_not_conflict(live: LivePlatform) -> None:
+    write_made_data(live)
+    load(live)
+    live.write_events([{"sessionId": 77}], "later.json")
+    with ThreadPoolExecutor() as pool:
+        done = [run.result() for run in [pool.submit(load, live) for _ in range(3)]]
+    assert sorted(one.new for one in done) == [0, 0, 1]

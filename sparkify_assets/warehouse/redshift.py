@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -235,7 +236,7 @@ class WorkFolder:
     def __init__(self, warehouse: "RedshiftWarehouse") -> None:
         self.uri = f"{warehouse.s3_work}/{re.sub('[^a-z0-9]+', '-', warehouse.address.lower())}"
         self._bucket, _, self._prefix = self.uri.removeprefix("s3://").partition("/")
-        self._client = ObjectStore().get_client()
+        self._client = warehouse.s3_client
         with self._in_words():
             self.region = self._client.head_bucket(Bucket=self._bucket).get("BucketRegion")
 
@@ -297,6 +298,11 @@ class RedshiftWarehouse(Warehouse):
         place = self.host or self.cluster or self.workgroup
         return f"{self.database}.{self.schema_name} on {place}"
 
+    @cached_property
+    def s3_client(self) -> Any:
+        """A client for the work folder: it takes long to make."""
+        return ObjectStore().get_client()
+
     def in_transaction(self, work: Callable[[Session], T], label: str) -> T:
         """Does some work in a transaction; the whole of it again after a conflict."""
         for attempt in range(1, ATTEMPTS + 1):
@@ -311,7 +317,7 @@ class RedshiftWarehouse(Warehouse):
 
     @contextmanager
     def transaction(self, label: str = "") -> Iterator[Session]:
-        connection = self._connect(label)
+        connection = self.connect(label)
         try:
             session = RedshiftSession(self, connection)
             token = self._begin(session, label)
@@ -326,7 +332,12 @@ class RedshiftWarehouse(Warehouse):
             with suppress(Error, OSError):
                 connection.close()
 
-    def _connect(self, label: str) -> Any:
+    def connect(self, label: str) -> Any:
+        """A connection of the driver, on which every statement is committed by itself.
+
+        Raises:
+            SparkifyError: there is no way in, and what to do about it.
+        """
         ways: dict[str, Any] = {"iam": False, "user": self.user}
         if self.cluster:
             ways = {"iam": True, "cluster_identifier": self.cluster, "db_user": self.user}
