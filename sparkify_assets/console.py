@@ -1,6 +1,5 @@
 """What a person at a terminal reads: one line a message, and failures last, as paragraphs."""
 
-import json
 import logging
 import sys
 import time
@@ -8,8 +7,6 @@ from typing import Any, ClassVar
 
 import dagster as dg
 from tabulate import tabulate
-
-from sparkify_assets.warehouse.base import Row
 
 
 def counted(number: int, noun: str) -> str:
@@ -22,7 +19,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def text_table(rows: list[Row]) -> str:
+def text_table(rows: list[dict[str, Any]]) -> str:
     """Rows as an aligned table."""
     shown = [
         {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
@@ -61,11 +58,3 @@ class _ReadableHandler(logging.Handler):
     def _write(self, record: logging.LogRecord, message: str) -> None:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         print(f"{clock} {record.levelname:<7} {message}", file=sys.stderr, flush=True)
-
-
-def launch_command(asset: str, **config: object) -> str:
-    """The command that materializes an asset with a run config."""
-    return (
-        f"dg launch --assets {asset} "
-        f"--config-json '{json.dumps({'ops': {asset: {'config': config}}})}'"
-    )

@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from duckdb import DuckDBPyConnection
 
 from sparkify_assets.catalog import Catalog, Table
-from sparkify_assets.console import launch_command
-from sparkify_assets.errors import SparkifyError
+from sparkify_assets.errors import SparkifyError, launch_command
 from sparkify_assets.reading import Reading, read_objects
 from sparkify_assets.sources.base import SAMPLE, InputObject, Source, address_of
 from sparkify_assets.warehouse.base import Session, quote

@@ -11,6 +11,7 @@ import duckdb
 import pytest
 
 from sparkify_assets.definitions import PACKAGE, SQL
+from sparkify_assets_tests.platform import RedshiftPlatform
 
 ROOT = PACKAGE.parent
 
@@ -18,11 +19,13 @@ ROOT = PACKAGE.parent
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A folder with the project's settings, and none of its data."""
+    home = tmp_path / "home"
+    home.mkdir()
     for name in ("pyproject.toml", "workspace.yaml", "dagster.yaml"):
-        shutil.copy(ROOT / name, tmp_path)
+        shutil.copy(ROOT / name, home)
     for folder in (PACKAGE, SQL):
-        (tmp_path / folder.name).symlink_to(folder)
-    return tmp_path
+        (home / folder.name).symlink_to(folder)
+    return home
 
 
 def run(home: Path, command: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -55,6 +58,22 @@ def test_refresh_reads_well_and_ends_with_the_answer(home: Path) -> None:
     star = run(home, "dg launch --assets group:star")
     assert star.returncode == 0, star.stdout
     assert star.stdout.count("checks passed") == 5
+
+
+def test_refresh_on_redshift(home: Path, redshift: RedshiftPlatform) -> None:
+    done = run(
+        home,
+        "dg launch --job refresh",
+        SPARKIFY_TARGET="redshift",
+        SPARKIFY_S3_WORK=redshift.settings["s3_work"],
+        SPARKIFY_SAMPLE_SCALE="0.2",
+    )
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"songplays: [\d,]+ rows, 6 of 6 checks passed, [\d.]+ s", done.stdout)
+    assert not re.search("DEBUG|Traceback|Warning", done.stdout)
+    assert redshift.server.password not in done.stdout
+    assert redshift.rows("SELECT COUNT(*) FROM staging_songs") == [(200,)]
+    assert not (home / "sparkify.duckdb").exists()
 
 
 def test_a_failed_refresh_ends_with_a_paragraph(home: Path) -> None:

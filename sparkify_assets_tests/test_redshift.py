@@ -20,6 +20,7 @@ import boto3
 import dagster as dg
 import pytest
 import redshift_connector
+import sqlfluff
 from moto.redshift.models import Cluster
 
 from sparkify_assets import simulator
@@ -165,6 +166,17 @@ def test_nothing_is_sent_that_commits_or_swaps_unseen(published: RedshiftPlatfor
         assert not re.match(r"\s*(TRUNCATE|ALTER|VACUUM|DROP)\b", sql, re.IGNORECASE)
 
 
+def test_what_is_sent_parses_as_redshift_sql(made: RedshiftPlatform) -> None:
+    load(made)
+    publish(made)
+    made.write_events([{"sessionId": 1}], "events.json")
+    load(made)
+    statements = {re.sub(r"\$\d", "NULL", sql) for sql in sent(made)}
+    assert len(statements) > 30
+    for sql in statements:
+        assert "unparsable" not in str(sqlfluff.parse(sql, dialect="redshift")), sql
+
+
 def test_copy_says_it_all(
     made: RedshiftPlatform, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +219,21 @@ def test_the_default_role(made: RedshiftPlatform, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("REDSHIFT_COPY_ROLE")
     load(made)
     assert all(" IAM_ROLE default REGION " in sql for sql in sent(made) if sql.startswith("COPY"))
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("User arn:aws:redshift:x is not authorized to assume IAM Role arn:y", "Attach the role"),
+        ("S3ServiceException:Access Denied,Status 403,Error AccessDenied", "lacks s3:GetObject"),
+        ("The bucket must be addressed using the specified endpoint", "in another region"),
+    ],
+)
+def test_what_copy_is_refused_for(message: str, said: str, made: RedshiftPlatform) -> None:
+    made.server.fail(Fault("XX000", message), matching="COPY")
+    with pytest.raises(SparkifyError, match=said) as error:
+        load(made)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["s3://bucket/it's", "a\\b", "a\nb", "a\0b"])

@@ -32,8 +32,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from redshift_connector.error import Error
 
 from sparkify_assets.catalog import Table
-from sparkify_assets.console import launch_command
-from sparkify_assets.errors import SparkifyError
+from sparkify_assets.errors import SparkifyError, launch_command
 from sparkify_assets.object_store import ObjectStore, s3_errors_in_words
 from sparkify_assets.scratch import scratch_folder
 from sparkify_assets.settings import RedshiftSettings
@@ -64,6 +63,15 @@ IN_WORDS = {
     "42501": "the user lacks a permission. Grant it, or choose another REDSHIFT_SCHEMA",
     "57014": "it took too long, or waited too long for another run. REDSHIFT_TIMEOUT_SECONDS sets "
     "how long it may",
+}
+
+COPY_IN_WORDS = {
+    "not authorized to (assume|get credentials)": "Attach the role to the cluster or namespace, "
+    "and let Redshift assume it. REDSHIFT_COPY_ROLE names it",
+    "must be addressed using the specified endpoint": "The bucket of SPARKIFY_S3_WORK is in "
+    "another region, and COPY was not told which. s3:ListBucket on it would have said",
+    "S3ServiceException:Access Denied": "The role of REDSHIFT_COPY_ROLE lacks s3:GetObject on "
+    "SPARKIFY_S3_WORK, or s3:ListBucket on its bucket",
 }
 
 
@@ -361,7 +369,10 @@ class RedshiftWarehouse(Warehouse):
                 **ways,
             )
         except (ClientError, BotoCoreError) as error:
-            raise SparkifyError(f"{self.address}: the login by IAM failed: {error}") from None
+            raise SparkifyError(
+                f"{self.address}: the login by IAM failed: {error}. "
+                "Check AWS_PROFILE and its permissions, or log in again."
+            ) from None
         except (Error, OSError) as error:
             raise self._why_no_connection(error) from None
         connection.autocommit = True  # transactions are begun and ended here, in words
@@ -396,8 +407,11 @@ class RedshiftWarehouse(Warehouse):
         if CONFLICTS.search(message) or CONFLICTS.search(detail):
             return Interrupted(f"another transaction interfered ({detail or message})")
         words = IN_WORDS.get(said.get("C", ""))
-        remedy = f": {words}." if words else ""
-        return SparkifyError(f"{self.address}: {message} {detail}".rstrip() + remedy)
+        for pattern, remedy in COPY_IN_WORDS.items():
+            if re.search(pattern, message):
+                words = remedy
+        text = f"{self.address}: {message} {detail}".rstrip()
+        return SparkifyError(f"{text}: {words}." if words else text)
 
     def _begin(self, session: RedshiftSession, label: str) -> str:
         """Begins the transaction under the lock: the token by which its commit can be known."""
