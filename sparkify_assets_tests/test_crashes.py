@@ -223,6 +223,7 @@ def test_a_run_killed_at_any_moment_leaves_whole_transactions(situation: Situati
     assert len(states) >= 4, "all moments were the same to the warehouse"
 
 
+@pytest.mark.parametrize("situation", ["filled"], indirect=True)
 @pytest.mark.faults
 def test_ten_runs_at_once_load_every_file_once(situation: Situation) -> None:
     platform = situation.platform

@@ -447,6 +447,7 @@ def truncate(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
+@pytest.mark.parametrize("loader", ["duckdb"], indirect=True)  # the reader finds it
 @pytest.mark.parametrize("change", [append, replace, truncate, Path.unlink])
 @pytest.mark.parametrize("hook", ["before it is read", "while it is read", "after it is read"])
 @pytest.mark.parametrize("way", [-1, 1 << 60], ids=["fast", "careful"])
