@@ -7,7 +7,7 @@ import dagster as dg
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.console import readable
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.warehouse.base import Warehouse
+from sparkify_assets.warehouse.base import Session, Warehouse
 
 READABLE: dict[str, Any] = {"loggers": {"readable": {}}}
 
@@ -25,16 +25,20 @@ def create_tables(catalog: Catalog) -> dg.JobDefinition:
     @dg.op(required_resource_keys={"warehouse"})
     def create_missing_tables(context: dg.OpExecutionContext) -> None:
         warehouse: Warehouse = context.resources.warehouse
-        created = []
+
+        def create_missing(session: Session) -> list[str]:
+            created = []
+            for table in catalog.tables.values():
+                difference = session.shape(table)
+                if difference is None:
+                    session.create(table)
+                    created.append(table.name)
+                elif difference:
+                    context.log.warning(f"{table.name} is left as it is: {difference}")
+            return created
+
         try:
-            with warehouse.transaction() as session:
-                for table in catalog.tables.values():
-                    difference = session.shape(table)
-                    if difference is None:
-                        session.create(table)
-                        created.append(table.name)
-                    elif difference:
-                        context.log.warning(f"{table.name} is left as it is: {difference}")
+            created = warehouse.in_transaction(create_missing, "create_tables")
         except SparkifyError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         context.log.info(

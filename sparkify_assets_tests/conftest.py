@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import botocore.loaders
+import botocore.session
 import pytest
 import trustme
 
@@ -14,6 +16,11 @@ from sparkify_assets_tests.redshift_server import RedshiftServer
 from sparkify_assets_tests.s3_server import S3Server, environment
 
 USER_ENVIRONMENT = dict(os.environ)
+
+
+# boto3 reads its descriptions of S3 anew for every client, a tenth of a second that tests often pay
+LOADER = botocore.loaders.create_loader()
+botocore.session.create_loader = lambda search_path_string=None: LOADER
 
 
 @pytest.fixture(autouse=True)

@@ -30,6 +30,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__, "dagster_webserver.webserver"])
 PLAN = simulator.Plan(songs=600, events=3_000)
 STAGING = ("staging_events", "staging_songs")
+ASSETS = (*STAGING, "users", "time")  # what is loaded, and some of what is made of it
 LEDGERS = ("load_history", "rejected_records")
 MOMENTS = 15  # in each of two situations
 RUNS = 10
@@ -56,13 +57,13 @@ def process(
         here.close()
 
 
-def run_everything(platform: Platform, pipe: Connection) -> None:
-    """Runs everything when told to; tells whether it succeeded, and what failed steps said."""
+def run_assets(platform: Platform, pipe: Connection) -> None:
+    """Runs the assets when told to; tells whether it succeeded, and what failed steps said."""
     tempfile.tempdir = str(platform.folder)  # for what a kill leaves behind
     instance()
     pipe.send("ready")
     pipe.recv()
-    result = platform.run()
+    result = platform.run(*ASSETS)
     pipe.send((result.success, failure_of(result)))
 
 
@@ -130,7 +131,7 @@ class Situation:
         warehouse = platform.warehouse
         self._file = warehouse.read_bytes() if warehouse.exists() else None
         self.before = look(platform)
-        with process(run_everything, platform) as (_, pipe):
+        with process(run_assets, platform) as (_, pipe):
             started = time.monotonic()
             pipe.send("go")
             assert pipe.recv() == (True, "")
@@ -167,7 +168,7 @@ def fill(platform: Platform) -> None:
     later = {path: path.read_bytes() for path in new}
     for path in new:
         path.unlink()
-    result = platform.run()
+    result = platform.run(*ASSETS)
     assert result.success, failure_of(result)
     for path in vanishing:
         path.unlink()
@@ -195,7 +196,7 @@ def test_a_run_killed_at_any_moment_leaves_whole_transactions(situation: Situati
     seconds, killed, states = situation.seconds, 0, list[State]()
     for number in range(MOMENTS):
         situation.put_back()
-        with process(run_everything, platform) as (child, pipe):
+        with process(run_assets, platform) as (child, pipe):
             moment = (number + random.random()) / MOMENTS * seconds
             started = time.monotonic()
             pipe.send("go")
@@ -216,7 +217,7 @@ def test_a_run_killed_at_any_moment_leaves_whole_transactions(situation: Situati
         assert not torn, when
         if found not in states:
             states.append(found)
-        result = platform.run()
+        result = platform.run(*ASSETS)
         assert result.success, f"{when}: {failure_of(result)}"
         assert not differences(look(platform), after), when
     assert killed >= MOMENTS / 2
@@ -228,7 +229,7 @@ def test_a_run_killed_at_any_moment_leaves_whole_transactions(situation: Situati
 def test_ten_runs_at_once_load_every_file_once(situation: Situation) -> None:
     platform = situation.platform
     with ExitStack() as stack:
-        pipes = [stack.enter_context(process(run_everything, platform))[1] for _ in range(RUNS)]
+        pipes = [stack.enter_context(process(run_assets, platform))[1] for _ in range(RUNS)]
         for pipe in pipes:
             pipe.send("go")
         assert [pipe.recv() for pipe in pipes] == [(True, "")] * RUNS
