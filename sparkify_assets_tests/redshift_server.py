@@ -637,7 +637,7 @@ class _Bucket:
             yield self._read(bucket, key)
 
     def _read(self, bucket: str, key: str) -> bytes:
-        return self._s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return bytes(self._s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
 
 def _location(url: str) -> tuple[str, str]:
