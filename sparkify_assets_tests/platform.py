@@ -35,6 +35,7 @@ class Platform:
         self.song_data = folder / "song_data"
         self.log_data = folder / "log_data"
         self.settings: dict[str, Any] = {
+            "target": "duckdb",
             "duckdb_path": self.warehouse,
             "song_data": str(self.song_data),
             "log_data": str(self.log_data),

@@ -171,7 +171,8 @@ class RedshiftLoader(Loader):
         for name in self.platform.table_names():
             columns = self.platform.rows(
                 "SELECT column_name, data_type FROM information_schema.columns "
-                f"WHERE table_name = '{name}' ORDER BY ordinal_position"
+                f"WHERE table_schema = '{self.platform.schema}' AND table_name = '{name}' "
+                "ORDER BY ordinal_position"
             )
             declared = ", ".join(f'"{column}" {kind}' for column, kind in columns)
             connection.execute(f"CREATE TABLE {name} ({declared})")
