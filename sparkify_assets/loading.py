@@ -106,12 +106,13 @@ def load_source(
     first_id = (
         int(session.rows("SELECT COALESCE(MAX(object_id), 0) AS n FROM load_history")[0]["n"]) + 1
     )
-    if full_reload or _must_rebuild(session, table, source, prefix, history, listed):
+    vanished = _vanished(source, prefix, history, listed)
+    if full_reload or _must_rebuild(session, table, source, prefix, history, vanished):
         if history:
             log(f"{table.name}: rebuilding it from all of {address_of(source.within(prefix))}")
         session.empty(table, recreate=recreate)
         _forget(session, catalog.ledgers, list(history.values()))
-        history = {}
+        history, vanished = {}, []
     replaced = [
         h for uri, h in history.items() if uri in listed and listed[uri].version != h.version
     ]
@@ -120,7 +121,7 @@ def load_source(
         new=len(new),
         changed=len(replaced),
         unchanged=len(listed) - len(new) - len(replaced),
-        vanished=len(_vanished(source, prefix, history, listed)),
+        vanished=len(vanished),
     )
     _forget(session, [table, *catalog.ledgers], replaced)
     to_read = new + [listed[h.uri] for h in replaced]
@@ -164,10 +165,9 @@ def _must_rebuild(
     source: Source,
     prefix: str,
     history: dict[str, _Loaded],
-    listed: dict[str, InputObject],
+    vanished: list[str],
 ) -> bool:
     """Whether everything must be read again; an error where that would lose rows."""
-    vanished = _vanished(source, prefix, history, listed)
     for root in sorted({h.source_root for h in history.values()} - {source.root}):
         if not root.startswith(SAMPLE):
             raise SparkifyError(

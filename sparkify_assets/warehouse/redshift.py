@@ -129,12 +129,14 @@ class RedshiftSession(Session):
 
     def empty(self, table: Table, *, recreate: bool) -> None:
         self._ensure(table, recreate=recreate)
-        self.execute(f"DELETE FROM {self._published(table)}")
+        self.execute(f"DELETE FROM {self._warehouse.published(table)}")
 
     def forget(self, table: Table, object_ids: Sequence[int]) -> None:
         for start in range(0, len(object_ids), FORGOTTEN_AT_ONCE):
             ids = ", ".join(str(int(i)) for i in object_ids[start : start + FORGOTTEN_AT_ONCE])
-            self.execute(f"DELETE FROM {self._published(table)} WHERE object_id IN ({ids})")
+            self.execute(
+                f"DELETE FROM {self._warehouse.published(table)} WHERE object_id IN ({ids})"
+            )
 
     @contextmanager
     def landing(self, tables: Sequence[Table]) -> Iterator[Landing]:
@@ -186,15 +188,12 @@ class RedshiftSession(Session):
     def publish(self, table: Table) -> None:
         if table.name in self._candidates:
             columns = ", ".join(quote(column.name) for column in table.columns)
-            self.execute(f"DELETE FROM {self._published(table)}")
+            self.execute(f"DELETE FROM {self._warehouse.published(table)}")
             self.execute(
-                f"INSERT INTO {self._published(table)} ({columns}) "
+                f"INSERT INTO {self._warehouse.published(table)} ({columns}) "
                 f"SELECT {columns} FROM {quote(table.name)}"
             )
         self.written.append(table)
-
-    def _published(self, table: Table) -> str:
-        return f"{quote(self._warehouse.schema_name)}.{quote(table.name)}"
 
     def _ensure(self, table: Table, *, recreate: bool) -> None:
         """Makes sure that the published table is there, in the shape that its file declares."""
@@ -217,7 +216,7 @@ class RedshiftSession(Session):
             dg.get_dagster_logger().warning(
                 f"{table.name}: made anew; grants that were on it: {lost or 'none'}"
             )
-            self.execute(f"DROP TABLE {self._published(table)}")
+            self.execute(f"DROP TABLE {self._warehouse.published(table)}")
         if difference != "":
             self.create(table)
 
@@ -226,7 +225,8 @@ class RedshiftSession(Session):
         role = self._warehouse.copy_role
         region = f" REGION {literal(work.region)}" if work.region else ""
         self.execute(
-            f"COPY {self._published(table)} ({columns}) FROM {literal(work.manifest(files))} "
+            f"COPY {self._warehouse.published(table)} ({columns}) "
+            f"FROM {literal(work.manifest(files))} "
             f"IAM_ROLE {role if role == 'default' else literal(role)}{region} MANIFEST "
             "FORMAT AS JSON 'auto' GZIP TIMEFORMAT 'auto' MAXERROR 0 COMPUPDATE OFF STATUPDATE OFF"
         )
@@ -305,6 +305,14 @@ class RedshiftWarehouse(Warehouse):
     def address(self) -> str:
         place = self.host or self.cluster or self.workgroup
         return f"{self.database}.{self.schema_name} on {place}"
+
+    def published(self, table: Table) -> str:
+        """The name of a table that no temporary table can take."""
+        return f"{quote(self.schema_name)}.{quote(table.name)}"
+
+    @property
+    def _mutex(self) -> str:
+        return f"{quote(self.schema_name)}.{MUTEX}"
 
     @cached_property
     def s3_client(self) -> Any:
@@ -415,7 +423,7 @@ class RedshiftWarehouse(Warehouse):
 
     def _begin(self, session: RedshiftSession, label: str) -> str:
         """Begins the transaction under the lock: the token by which its commit can be known."""
-        schema, mutex = quote(self.schema_name), f"{quote(self.schema_name)}.{MUTEX}"
+        schema, mutex = quote(self.schema_name), self._mutex
         session.execute(f"SET statement_timeout TO {self.timeout_seconds * 1_000}")
         session.execute(f"SET query_group TO {literal(f'sparkify {label}')}")
         found = session.rows(
@@ -449,11 +457,11 @@ class RedshiftWarehouse(Warehouse):
             return
         for table in session.written:  # Redshift skips those that changed little
             with suppress(Interrupted, SparkifyError):
-                session.execute(f"ANALYZE {quote(self.schema_name)}.{quote(table.name)}")
+                session.execute(f"ANALYZE {self.published(table)}")
 
     def _was_committed(self, token: str) -> bool:
         with self.transaction("commit") as session:  # it has the lock: the other one has ended
-            query = f"SELECT token FROM {quote(self.schema_name)}.{MUTEX} WHERE token = ?"
+            query = f"SELECT token FROM {self._mutex} WHERE token = ?"
             return bool(session.rows(query, [token]))
 
 
