@@ -23,6 +23,8 @@ from sparkify_assets.loading import Load, full_reload_command, load_source
 from sparkify_assets.reading import verify_readable
 from sparkify_assets.sources.base import Source
 from sparkify_assets.sources.folder import FolderSource
+from sparkify_assets.text_repair import VERSION as REPAIR_VERSION
+from sparkify_assets.text_repair import repair_table
 from sparkify_assets.warehouse.base import Row, Session, Warehouse, quote
 
 OWNERS = ["team:data-platform"]
@@ -170,8 +172,9 @@ def staging_asset(
 
 
 def derived_asset(table: Table, catalog: Catalog, *, kind: str) -> dg.AssetsDefinition:
-    """A table that is made from other tables by its own INSERT."""
-    upstream = [catalog.tables[name] for name in table.upstream]
+    """A table that is made from other tables: by its own INSERT, or by repair of their texts."""
+    # in the catalogue's order: the first one that is missing is where to begin
+    upstream = [parent for parent in catalog.tables.values() if parent.name in table.upstream]
     made_by = {
         asset.name
         for parent in upstream
@@ -196,6 +199,9 @@ def derived_asset(table: Table, catalog: Catalog, *, kind: str) -> dg.AssetsDefi
                     f"{table.name} is made from it",
                     may_be_empty=parent.may_be_empty,
                 )
+            if table.suspects:
+                suspect, damaged = repair_table(session, table, recreate=config.recreate)
+                return {"texts_suspect": suspect, "texts_damaged": damaged}, None
             session.build(table, recreate=config.recreate)
             return {}, None
 
@@ -292,9 +298,9 @@ def _spec(table: Table, deps: list[str], kind: str) -> dg.AssetSpec:
         deps=deps,
         description=table.description,
         group_name=table.layer,
-        kinds={kind, "sql"} if table.insert else {kind, "json"},
+        kinds={kind, "json" if table.source else "python" if table.suspects else "sql"},
         owners=OWNERS,
-        code_version=table.version,
+        code_version=f"{table.version}-{REPAIR_VERSION}" if table.suspects else table.version,
         metadata={
             "dagster/table_name": table.name,
             "dagster/storage_kind": kind,

@@ -6,6 +6,7 @@ or about a particular table.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -20,8 +21,9 @@ from sparkify_assets.errors import SparkifyError
 
 DIALECT = "redshift"
 CHECKS = "checks"
+QUESTIONS = "analysis"  # queries for people: no tables
 LEDGERS = "loading"
-DIRECTIVES = ("loaded from", "may be empty", "show rows", "severity")
+DIRECTIVES = ("loaded from", "may be empty", "repaired in python", "show rows", "severity")
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,9 @@ class Check:
 class Table:
     """One file of `sql/`, read.
 
-    `insert` is the statement that fills a derived table, `source` the name of the source that a
-    staging table is loaded from; a table with neither is a ledger that the loading itself writes.
+    `insert` is the statement that fills a derived table; `suspects` the query for the texts that a
+    table of repairs is made of; `source` the name of what a staging table is loaded from. A table
+    with none of them is a ledger that the loading itself writes.
     `shown_rows` is how many of its first rows (by sort key) a run reports as its answer.
     """
 
@@ -75,6 +78,7 @@ class Table:
     sort_key: tuple[str, ...]
     create: str
     insert: str | None
+    suspects: str | None
     source: str | None
     may_be_empty: bool
     shown_rows: int | None
@@ -111,7 +115,7 @@ class Catalog:
     @property
     def derived(self) -> list[Table]:
         """Tables that are made from other tables."""
-        return [t for t in self.tables.values() if t.insert]
+        return [t for t in self.tables.values() if t.insert or t.suspects]
 
     @classmethod
     def load(cls, folder: Path) -> "Catalog":
@@ -120,7 +124,7 @@ class Catalog:
         Raises:
             SparkifyError: a file that cannot be read as a contract, with its path and line.
         """
-        files = sorted(folder.glob("*/*.sql"))
+        files = sorted(f for f in folder.glob("*/*.sql") if f.parent.name != QUESTIONS)
         if not files:
             raise SparkifyError(f"{folder} holds no table: expected files such as star/users.sql")
         checks: dict[str, list[Check]] = {}
@@ -151,7 +155,7 @@ class Catalog:
                         f"{column} refers to {reference.table}.{reference.column}, "
                         "which does not exist",
                     )
-            if not (table.insert or table.source or table.layer == LEDGERS):
+            if not (table.insert or table.suspects or table.source or table.layer == LEDGERS):
                 raise _wrong(table.path, "has no INSERT, and no line such as -- loaded from: x")
         try:
             order = list(
@@ -258,18 +262,22 @@ def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
         raise _wrong(path, f"declares the table {name}: the file and its table have the same name")
     primary_key, columns = _read_columns(create.this, path)
     header = _Header.of(create.comments)
-    insert_text, reads = None, set[str]()
+    insert = suspects = None
+    reads = set[str]()
     if len(statements) > 2:
         raise _wrong(path, "expected CREATE TABLE and at most one INSERT INTO")
     if len(statements) == 2:
-        insert, insert_text = statements[1]
-        reads = _read_insert(insert, name, [c.name for c in columns], path)
+        filling, text = statements[1]
+        if "repaired in python" in header.directives:
+            suspects, reads = text, _read_suspects(filling, columns, path)
+        else:
+            insert, reads = text, _read_insert(filling, name, [c.name for c in columns], path)
     sort_key = create.find(exp.SortKeyProperty)
     shown_rows = header.directives.get("show rows")
     if shown_rows is not None and not shown_rows.isdigit():
         raise _wrong(path, f"show rows is {shown_rows!r}: expected a number")
     check_reads = {table for check in checks for table in check.reads}
-    refers_to = {c.references.table for c in columns if c.references and insert_text}
+    refers_to = {c.references.table for c in columns if c.references and insert}
     contents = [path.read_bytes(), *(check.sql.encode() for check in checks)]
     return Table(
         name=name,
@@ -281,13 +289,25 @@ def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
         primary_key=primary_key,
         sort_key=tuple(column.name.lower() for column in sort_key.this) if sort_key else (),
         create=create_text,
-        insert=insert_text,
+        insert=insert,
+        suspects=suspects,
         source=header.directives.get("loaded from"),
         may_be_empty="may be empty" in header.directives,
         shown_rows=int(shown_rows) if shown_rows else None,
         upstream=tuple(sorted((reads | refers_to | check_reads) - {name})),
         checks=checks,
     )
+
+
+def _read_suspects(query: exp.Expr, columns: Sequence[Column], path: Path) -> set[str]:
+    """The tables that hold the texts; an error unless one SELECT gives them, for two columns."""
+    if not isinstance(query, exp.Query) or len(query.named_selects) != 1 or len(columns) != 2:
+        raise _wrong(
+            path,
+            "a table repaired in Python has two columns, a text and its repair: expected a SELECT "
+            "of the texts as the second statement",
+        )
+    return _tables_read(query, path)
 
 
 def _read_insert(insert: exp.Expr, table: str, columns: list[str], path: Path) -> set[str]:

@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from duckdb import DuckDBPyConnection
-
 from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.errors import SparkifyError, launch_command
 from sparkify_assets.reading import Reading, read_objects
 from sparkify_assets.sources.base import SAMPLE, InputObject, Source, address_of
-from sparkify_assets.warehouse.base import Session, quote
+from sparkify_assets.warehouse.base import Landing, Session
 
 BATCH_BYTES = 512 * 1024 * 1024
 BATCH_OBJECTS = 50_000
@@ -131,7 +129,7 @@ def load_source(
         for batch in _batches(dict(enumerate(to_read, start=first_id))):
             with source.at_hand(batch, fetching.add) as files:
                 reading = read_objects(landing.connection, table, files)
-            _record(landing.connection, catalog, table, source, batch, reading, run_id)
+            _record(landing, catalog, table, source, batch, reading, run_id)
             landing.flush()
             _count(load, batch, reading)
             progress.add(len(batch), sum(item.size for item in batch.values()))
@@ -224,7 +222,7 @@ def _forget(session: Session, tables: Sequence[Table], loaded: Sequence[_Loaded]
 
 
 def _record(
-    connection: DuckDBPyConnection,
+    landing: Landing,
     catalog: Catalog,
     table: Table,
     source: Source,
@@ -251,17 +249,8 @@ def _record(
         )
         for object_id, item in batch.items()
     ]
-    _append(connection, catalog.tables["rejected_records"], rejected)
-    _append(connection, catalog.tables["load_history"], history)
-
-
-def _append(connection: DuckDBPyConnection, table: Table, rows: Sequence[Sequence[object]]) -> None:
-    if rows:
-        values = ", ".join(f"unnest(CAST(? AS {column.type}[]))" for column in table.columns)
-        connection.execute(
-            f"INSERT INTO {quote(table.name)} SELECT {values}",
-            [list(column) for column in zip(*rows, strict=True)],
-        )
+    landing.append(catalog.tables["rejected_records"], rejected)
+    landing.append(catalog.tables["load_history"], history)
 
 
 def _count(load: Load, batch: dict[int, InputObject], reading: Reading) -> None:

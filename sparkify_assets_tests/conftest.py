@@ -11,7 +11,9 @@ import botocore.session
 import pytest
 import trustme
 
-from sparkify_assets_tests.platform import LivePlatform, Platform, RedshiftPlatform
+from sparkify_assets import simulator
+from sparkify_assets_tests import star
+from sparkify_assets_tests.platform import REAL_FILES, LivePlatform, Platform, RedshiftPlatform
 from sparkify_assets_tests.redshift_server import RedshiftServer
 from sparkify_assets_tests.s3_server import S3Server, environment
 
@@ -57,6 +59,40 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LivePlatfo
 def platform(tmp_path: Path) -> Platform:
     """An empty platform over folders that the test fills."""
     return Platform(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Platform:
+    """The sample data, loaded and published; for tests that only read."""
+    platform = Platform(tmp_path_factory.mktemp("sample"))
+    simulator.write_song_files(platform.song_data, simulator.Plan())
+    simulator.write_event_files(platform.log_data, simulator.Plan())
+    assert platform.run().success
+    return platform
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Platform:
+    """The real "project 1" files, loaded and published; for tests that only read."""
+    if not REAL_FILES.is_dir():
+        pytest.skip("the real files are not part of the project")
+    platform = Platform(tmp_path_factory.mktemp("real"))
+    for folder in (platform.song_data, platform.log_data):
+        folder.symlink_to(REAL_FILES / folder.name)
+    assert platform.run().success
+    return platform
+
+
+@pytest.fixture(scope="session")
+def events(sample: Platform) -> list[star.Record]:
+    """The records of the sample's event files."""
+    return star.records(sample.log_data)
+
+
+@pytest.fixture(scope="session")
+def catalogue(sample: Platform) -> list[star.Record]:
+    """The records of the sample's song files."""
+    return star.records(sample.song_data)
 
 
 @pytest.fixture(scope="session")

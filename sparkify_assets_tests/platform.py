@@ -18,6 +18,8 @@ from sparkify_assets.warehouse.redshift import MUTEX, RedshiftWarehouse
 from sparkify_assets_tests.redshift_server import RedshiftServer
 from sparkify_assets_tests.s3_server import BUCKET
 
+REAL_FILES = Path(__file__).parents[2] / "shared" / "data" / "udacity_small"
+
 
 @cache
 def instance() -> dg.DagsterInstance:
@@ -57,6 +59,12 @@ class Platform:
             raise_on_error=False,
         )
 
+    def make(self, *tables: str) -> dg.ExecuteInProcessResult:
+        """Materializes the named tables and all that they are made from."""
+        graph = self.defs().resolve_asset_graph()
+        needed = dg.AssetSelection.assets(*tables).upstream().resolve(graph)
+        return self.run(*(key.to_user_string() for key in needed))
+
     def run_check(self, asset: str, check: str) -> dg.ExecuteInProcessResult:
         """Evaluates one check, and nothing else."""
         key = dg.AssetCheckKey(dg.AssetKey(asset), check)
@@ -70,7 +78,7 @@ class Platform:
         """Names of the tables that are assets."""
         return [
             path.stem
-            for layer in ("staging", "star", "marts")
+            for layer in ("staging", "intermediate", "star", "marts")
             for path in (self.sql / layer).iterdir()
         ]
 

@@ -1,14 +1,16 @@
-"""What the star must hold, computed from the files in plain Python: a second opinion."""
+"""What star and marts must hold, computed from the files in plain Python: a second opinion."""
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)
 Record = dict[str, Any]
+T = TypeVar("T")
 
 
 def records(folder: Path) -> list[Record]:
@@ -23,9 +25,25 @@ def _records(folder: Path) -> Iterator[Record]:
                 yield json.loads(line)
 
 
+MEANT = {
+    "\x18": "\u2018",
+    "\x19": "\u2019",
+    "&amp;": "&",
+    "<a href=\"http://example.com/\" onmousedown='track(7)'>": "",
+    "</a>": "",
+}
+
+
 def text(value: Any) -> str | None:
-    """Text as the star holds it: a number as its digits, no outer blanks."""
-    return None if value is None else str(value).strip(" ")
+    """Text as the star holds it: as it was meant, a number as its digits, no outer blanks."""
+    if value is None:
+        return None
+    meant = str(value)
+    with suppress(UnicodeError):  # the log is encoded twice too often, the catalogue is not
+        meant = meant.encode("latin-1").decode().encode("latin-1").decode()
+    for damaged, replacement in MEANT.items():
+        meant = meant.replace(damaged, replacement)
+    return meant.strip(" ")
 
 
 def moment(event: Record) -> datetime:
@@ -113,15 +131,134 @@ def songplays(events: list[Record], catalogue: list[Record]) -> list[tuple[Any, 
     return rows
 
 
-def most_played(events: list[Record], catalogue: list[Record]) -> set[tuple[Any, ...]]:
-    by_song = defaultdict(list)
-    for row in songplays(events, catalogue):
-        by_song[row[10], row[11]].append(row)
-    counts = sorted((len(rows) for rows in by_song.values()), reverse=True)
+def most_played_songs(events: list[Record], catalogue: list[Record]) -> set[tuple[Any, ...]]:
     result = set()
-    for (song, artist), rows in by_song.items():
+    for rank, (song, artist), rows in ranked(songplays(events, catalogue), lambda r: r[10:12]):
         song_id = min((row[4] for row in rows if row[4]), default=None)
-        listeners = len({row[2] for row in rows})
-        rank = counts.index(len(rows)) + 1
-        result.add((rank, song, artist, len(rows), listeners, song_id, song_id is not None))
+        moments = [row[1] for row in rows]
+        counts = (len(rows), listeners(rows), min(moments), max(moments))
+        result.add((rank, song, artist, *counts, song_id, song_id is not None))
     return result
+
+
+def most_played_artists(events: list[Record], catalogue: list[Record]) -> set[tuple[Any, ...]]:
+    result = set()
+    for rank, artist, rows in ranked(songplays(events, catalogue), lambda r: r[11]):
+        moments = [row[1] for row in rows]
+        songs = len({row[10] for row in rows})
+        result.add((rank, artist, len(rows), listeners(rows), songs, min(moments), max(moments)))
+    return result
+
+
+def plays_by_location(events: list[Record], catalogue: list[Record]) -> set[tuple[Any, ...]]:
+    by_place = ranked(songplays(events, catalogue), lambda r: r[8])
+    return {(rank, place, len(rows), listeners(rows)) for rank, place, rows in by_place}
+
+
+def plays_by_hour(events: list[Record], catalogue: list[Record]) -> set[tuple[Any, ...]]:
+    cells = grouped(
+        songplays(events, catalogue), lambda r: (r[1].isoweekday() % 7, r[1].hour)
+    ).items()
+    return {(*cell, len(rows), listeners(rows)) for cell, rows in cells}
+
+
+def plays_by_level(events: list[Record], catalogue: list[Record]) -> set[tuple[Any, ...]]:
+    now = grouped(users(events), lambda user: user[4])
+    played = grouped(songplays(events, catalogue), lambda r: r[3])
+    empty: list[tuple[Any, ...]] = []
+    return {
+        (level, len(now.get(level, [])), listeners(rows), len(rows))
+        for level, rows in (dict.fromkeys(now, empty) | played).items()
+    }
+
+
+def plays_by_day(events: list[Record], catalogue: list[Record]) -> set[tuple[Any, ...]]:
+    played = grouped(songplays(events, catalogue), lambda r: r[1].date())
+    result = set()
+    for day, logged in grouped(events, lambda e: moment(e).date()).items():
+        rows = played.get(day, [])
+        levels = [sum(row[3] == level for row in rows) for level in ("paid", "free")]
+        active = len({e["userId"] for e in logged} - {""})
+        result.add((day, len(rows), *levels, listeners(rows), active))
+    return result
+
+
+def user_levels(events: list[Record]) -> set[tuple[Any, ...]]:
+    """For events of which no two of a user are at the same moment, at different levels."""
+    result = set()
+    for user, logged in grouped([e for e in events if e["userId"]], lambda e: e["userId"]).items():
+        stretches: list[tuple[str, datetime]] = []
+        for e in sorted(logged, key=moment):
+            if not stretches or stretches[-1][0] != e["level"]:
+                stretches.append((e["level"], moment(e)))
+        ends = [begin for _, begin in stretches[1:]]
+        for (level, begin), end in zip(stretches, [*ends, None], strict=True):
+            result.add((int(user), level, begin, end, end is None))
+    return result
+
+
+def level_changes(events: list[Record]) -> set[tuple[Any, ...]]:
+    first = {
+        user: min(s[2] for s in rows)
+        for user, rows in grouped(user_levels(events), lambda s: s[0]).items()
+    }
+    changes = [s for s in user_levels(events) if s[2] > first[s[0]]]
+    return {
+        (day, sum(s[1] == "paid" for s in rows), sum(s[1] == "free" for s in rows))
+        for day, rows in grouped(changes, lambda s: s[2].date()).items()
+    }
+
+
+DEVICES = {
+    "iPhone;": "iPhone",
+    "(Windows": "Windows",
+    "MSIE": "Windows",
+    "(Macintosh": "Mac",
+    "(X11": "Linux",
+}
+
+
+def sessions(events: list[Record]) -> set[tuple[Any, ...]]:
+    """For sessions of one user each."""
+    result = set()
+    for session, logged in grouped(events, lambda e: e["sessionId"]).items():
+        by_item = sorted(logged, key=lambda e: e["itemInSession"])
+        known = [e for e in by_item if e["userId"]]
+        agent = known[-1]["userAgent"] if known else ""
+        device = next((name for sign, name in DEVICES.items() if sign in agent), None)
+        begin, end = min(map(moment, logged)), max(map(moment, logged))
+        seconds = (end.replace(microsecond=0) - begin.replace(microsecond=0)).total_seconds()
+        user = int(known[-1]["userId"]) if known else None
+        result.add(
+            (
+                session,
+                user,
+                by_item[-1]["level"],
+                device,
+                begin,
+                end,
+                seconds,
+                len(logged),
+                len(plays_of(logged)),
+            )
+        )
+    return result
+
+
+def grouped(rows: Iterable[T], key: Callable[[T], Any]) -> dict[Any, list[T]]:
+    groups: defaultdict[Any, list[T]] = defaultdict(list)
+    for row in rows:
+        groups[key(row)].append(row)
+    return dict(groups)
+
+
+def ranked(rows: Iterable[T], key: Callable[[T], Any]) -> Iterator[tuple[int, Any, list[T]]]:
+    """Groups with their place by size: 1 for the largest, the same for equally large ones."""
+    groups = grouped(rows, key)
+    sizes = sorted((len(group) for group in groups.values()), reverse=True)
+    for name, group in groups.items():
+        yield sizes.index(len(group)) + 1, name, group
+
+
+def listeners(plays: list[tuple[Any, ...]]) -> int:
+    return len({row[2] for row in plays} - {None})

@@ -249,7 +249,7 @@ def test_ten_runs_at_once_load_every_file_once(situation: Situation) -> None:
 @pytest.fixture(params=[True, False], ids=["reader", "writer"])
 def held(request: pytest.FixtureRequest, made: Platform) -> Iterator[Held]:
     """A platform with a new file; what its warehouse holds, and which process has that open."""
-    assert made.run().success
+    assert made.make("songplays").success
     before = look(made)
     made.write_events([{"sessionId": 9}], name="more.json")
     with process(hold, made.warehouse, request.param) as (holder, pipe):
@@ -280,7 +280,7 @@ def test_a_run_waits_for_a_held_warehouse(held: Held) -> None:
     logger, listener = dg.get_dagster_logger(), Listener()
     logger.addHandler(listener)
     try:
-        result = platform.run()
+        result = platform.make("songplays")
     finally:
         logger.removeHandler(listener)
     assert result.success, failure_of(result)

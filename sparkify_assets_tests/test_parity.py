@@ -9,9 +9,9 @@ import pytest
 
 from sparkify_assets import simulator
 from sparkify_assets.catalog import Catalog
-from sparkify_assets_tests.platform import Platform, RedshiftPlatform, failure_of
-from sparkify_assets_tests.test_star import REAL_FILES
+from sparkify_assets_tests.platform import REAL_FILES, Platform, RedshiftPlatform, failure_of
 
+TIMES_AND_RUNS = ("loaded_at", "last_loaded_at", "run_id")
 MANY = simulator.Plan(songs=300, events=2_000)
 DAMAGE = [
     '{"sessionId": 900, "itemInSession": 0, "page": "Home", "ts": 1541105830796, "userId": ""}',
@@ -33,7 +33,7 @@ def content(platform: Platform) -> dict[str, list[tuple[Any, ...]]]:
     """All rows of all tables, in one order; when and by which run they were loaded is left out."""
     found = {}
     for table in Catalog.load(platform.sql).tables.values():
-        names = [c.name for c in table.columns if c.name not in ("loaded_at", "run_id")]
+        names = [c.name for c in table.columns if c.name not in TIMES_AND_RUNS]
         rows = platform.rows(f"SELECT {', '.join(names)} FROM {table.name}")
         found[table.name] = sorted((tuple(map(plain, row)) for row in rows), key=repr)
     return found

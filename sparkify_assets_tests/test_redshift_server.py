@@ -18,6 +18,7 @@ from redshift_connector.core import Connection
 from redshift_connector.cursor import Cursor
 from redshift_connector.error import Error, InterfaceError, ProgrammingError
 
+from sparkify_assets.catalog import Catalog
 from sparkify_assets.definitions import SQL
 from sparkify_assets_tests.redshift_server import (
     CONFLICT,
@@ -390,8 +391,7 @@ def test_writers_that_lock_nothing_meet_a_conflict(server: RedshiftServer, curso
 def test_every_shipped_table_can_be_created_as_it_is_written(
     server: RedshiftServer, cursor: Cursor
 ) -> None:
-    files = [path.read_text() for path in sorted(SQL.glob("*/*.sql"))]
-    tables = [text.split("\nINSERT")[0] for text in files if "CREATE TABLE" in text]
+    tables = [table.create for table in Catalog.load(SQL).tables.values()]
     assert tables
     for ddl in tables:
         cursor.execute(ddl)

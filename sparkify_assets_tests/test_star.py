@@ -1,40 +1,9 @@
 """Each table of the star against rows computed in plain Python, and the match rule."""
 
-from pathlib import Path
-
 import pytest
 
-from sparkify_assets import simulator
 from sparkify_assets_tests import star
 from sparkify_assets_tests.platform import Platform, failed_checks, failure_of
-
-OLD_QUERY = """
-    SELECT s.artist_id, s.song_id, s.user_id, count(*)
-    FROM songplays s INNER JOIN time t ON s.start_time = t.start_time
-    WHERE t.month = 11 GROUP BY artist_id, song_id, user_id
-"""
-REAL_FILES = Path(__file__).parents[2] / "shared" / "data" / "udacity_small"
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Platform:
-    """The sample data, loaded."""
-    platform = Platform(tmp_path_factory.mktemp("sample"))
-    plan = simulator.Plan()
-    simulator.write_song_files(platform.song_data, plan)
-    simulator.write_event_files(platform.log_data, plan)
-    assert platform.run().success
-    return platform
-
-
-@pytest.fixture(scope="module")
-def events(sample: Platform) -> list[star.Record]:
-    return star.records(sample.log_data)
-
-
-@pytest.fixture(scope="module")
-def catalogue(sample: Platform) -> list[star.Record]:
-    return star.records(sample.song_data)
 
 
 def test_users(sample: Platform, events: list[star.Record]) -> None:
@@ -64,31 +33,6 @@ def test_songplays(
     assert not all(row[4] for row in expected)
 
 
-def test_most_played_songs(
-    sample: Platform, events: list[star.Record], catalogue: list[star.Record]
-) -> None:
-    rows = sample.rows("SELECT * FROM most_played_songs")
-    assert set(rows) == star.most_played(events, catalogue)
-
-
-def test_catalogue_coverage(
-    sample: Platform, events: list[star.Record], catalogue: list[star.Record]
-) -> None:
-    plays = star.songplays(events, catalogue)
-    matched = sum(row[4] is not None for row in plays)
-    rows = sample.rows("SELECT plays, matched, share FROM catalogue_coverage")
-    assert rows == [(len(plays), matched, matched / len(plays))]
-
-
-def test_the_old_scripts_query_runs_unchanged(
-    sample: Platform, events: list[star.Record], catalogue: list[star.Record]
-) -> None:
-    november = [p for p in star.songplays(events, catalogue) if p[1].month == 11]
-    rows = sample.rows(OLD_QUERY)
-    assert sum(row[3] for row in rows) == len(november)
-    assert {row[:3] for row in rows} == {(p[5], p[4], p[2]) for p in november}
-
-
 def test_a_play_matches_the_name_on_the_song_record(platform: Platform) -> None:
     """One artist id has three names: the one in `artists` is not the one to match by."""
     names = ["Anna", "Anna & Bert", "Anna feat. Carl"]
@@ -100,7 +44,7 @@ def test_a_play_matches_the_name_on_the_song_record(platform: Platform) -> None:
         {"ts": 1541105830796 + i, "song": f"Song {i}", "artist": name}
         for i, name in enumerate(names)
     )
-    assert platform.run().success
+    assert platform.make("songplays").success
     assert platform.rows("SELECT song_id, artist_id FROM songplays ORDER BY song_id") == [
         ("SO0", "AR9"),
         ("SO1", "AR9"),
@@ -124,14 +68,14 @@ def test_several_songs_of_a_title_match_once(
 ) -> None:
     platform.write_songs({"song_id": i, "duration": d} for i, d in durations.items())
     platform.write_events([{"length": length}])
-    assert platform.run().success
+    assert platform.make("songplays").success
     assert platform.rows("SELECT songplay_id, song_id FROM songplays") == [("1-0", match)]
 
 
 def test_outer_blanks_do_not_keep_a_play_from_its_song(platform: Platform) -> None:
     platform.write_songs([{"title": " Made", "artist_name": "The Makers "}])
     platform.write_events([{"song": "Made  "}])
-    assert platform.run().success
+    assert platform.make("songplays").success
     assert platform.rows("SELECT song_id, song FROM songplays") == [("SO1", "Made")]
 
 
@@ -150,14 +94,14 @@ def test_an_artist_is_one_whole_record(platform: Platform) -> None:
         ]
     )
     platform.write_events([{}])
-    assert platform.run().success
+    assert platform.make("songplays").success
     assert platform.rows("SELECT * FROM artists") == [("AR1", "B", None, 1.5, 2.5)]
 
 
 def test_a_song_id_with_two_records_is_one_song(platform: Platform) -> None:
     platform.write_songs([{"title": "Made", "year": 1999}, {"title": "Made (Live)"}])
     platform.write_events([{}])
-    assert platform.run().success
+    assert platform.make("songplays").success
     assert platform.rows("SELECT title, year FROM songs") == [("Made", 1999)]
 
 
@@ -172,7 +116,7 @@ def test_level_is_that_of_the_latest_event_of_any_page(platform: Platform) -> No
             {"ts": 1541106990796, "userId": "9", "page": "Home"},
         ]
     )
-    assert platform.run().success
+    assert platform.make("users").success
     assert platform.rows("SELECT user_id, level FROM users ORDER BY 1") == [
         (7, "free"),
         (9, "free"),
@@ -182,7 +126,7 @@ def test_level_is_that_of_the_latest_event_of_any_page(platform: Platform) -> No
 def test_a_play_without_a_user_is_kept_and_warned_about(platform: Platform) -> None:
     platform.write_songs([{}])
     platform.write_events([{"userId": ""}, {"ts": 1541105990796}])
-    result = platform.run()
+    result = platform.make("songplays")
     assert result.success, failure_of(result)
     assert failed_checks(result) == {("songplays", "known_user")}
     assert platform.rows("SELECT user_id FROM songplays ORDER BY 1") == [(7,), (None,)]
@@ -191,22 +135,15 @@ def test_a_play_without_a_user_is_kept_and_warned_about(platform: Platform) -> N
 def test_plays_without_a_title_are_counted(platform: Platform) -> None:
     platform.write_songs([{}])
     platform.write_events([{"song": None, "artist": None}, {"ts": 1541105990796}])
-    assert platform.run().success
+    assert platform.make("most_played_songs").success
     assert platform.rows("SELECT sum(plays) FROM most_played_songs") == [(2,)]
 
 
-def test_the_real_files(tmp_path: Path) -> None:
+def test_the_real_files(real: Platform) -> None:
     """Every row of the table of known facts about the real "project 1" files."""
-    data = REAL_FILES
-    if not data.is_dir():
-        pytest.skip("the real files are not part of the project")
-    platform = Platform(
-        tmp_path, song_data=str(data / "song_data"), log_data=str(data / "log_data")
-    )
-    assert platform.run().success
 
     def count(table: str) -> int:
-        return int(platform.rows(f"SELECT count(*) FROM {table}")[0][0])
+        return int(real.rows(f"SELECT count(*) FROM {table}")[0][0])
 
     counts = {
         "staging_events": 8_056,
@@ -219,34 +156,29 @@ def test_the_real_files(tmp_path: Path) -> None:
         "artists": 69,
     }
     assert {table: count(table) for table in counts} == counts
-    assert platform.rows("SELECT level, count(*) FROM users GROUP BY 1 ORDER BY 1") == [
+    assert real.rows("SELECT level, count(*) FROM users GROUP BY 1 ORDER BY 1") == [
         ("free", 75),
         ("paid", 22),
     ]
-    assert platform.rows("SELECT level, count(*) FROM songplays GROUP BY 1 ORDER BY 1") == [
+    assert real.rows("SELECT level, count(*) FROM songplays GROUP BY 1 ORDER BY 1") == [
         ("free", 1_229),
         ("paid", 5_591),
     ]
-    assert platform.rows(
+    assert real.rows(
         "SELECT song, song_id, artist_id, user_id, CAST(start_time AS DATE)::VARCHAR "
         "FROM songplays WHERE song_id IS NOT NULL"
     ) == [("Setanta matins", "SOZCTXZ12AB0182364", "AR5KOSW1187FB35FF4", 15, "2018-11-21")]
-    assert platform.rows(
+    assert real.rows(
         "SELECT t.hour, count(*) FROM songplays s JOIN time t ON s.start_time = t.start_time "
         "GROUP BY 1 ORDER BY 2 DESC LIMIT 3"
     ) == [(16, 542), (18, 498), (17, 494)]
-    assert platform.rows(
+    assert real.rows(
         "SELECT count(*) FROM users WHERE user_id = 21 "
         "AND user_id NOT IN (SELECT user_id FROM songplays)"
     ) == [(1,)]
-    assert platform.rows("SELECT rank, song, plays FROM most_played_songs WHERE rank <= 2") == [
-        (1, "You're The One", 37),
-        (2, "Undo", 28),
-    ]
-    assert platform.rows("SELECT plays, matched FROM catalogue_coverage") == [(6_820, 1)]
-    events, catalogue = (star.records(data / name) for name in ("log_data", "song_data"))
-    assert set(platform.rows("SELECT * FROM users")) == star.users(events)
-    assert set(platform.rows("SELECT * FROM artists")) == star.artists(catalogue)
-    assert sorted(platform.rows("SELECT songplay_id, start_time FROM songplays")) == sorted(
-        row[:2] for row in star.songplays(events, catalogue)
+    events, catalogue = star.records(real.log_data), star.records(real.song_data)
+    assert set(real.rows("SELECT * FROM users")) == star.users(events)
+    assert set(real.rows("SELECT * FROM artists")) == star.artists(catalogue)
+    assert sorted(real.rows("SELECT * FROM songplays"), key=repr) == sorted(
+        star.songplays(events, catalogue), key=repr
     )

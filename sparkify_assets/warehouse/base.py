@@ -31,10 +31,22 @@ def bare_columns(table: Table) -> str:
 
 @dataclass(frozen=True)
 class Landing:
-    """A DuckDB connection on which rows are inserted: they reach the warehouse with each flush."""
+    """A DuckDB connection on which rows are inserted.
+
+    They reach the warehouse at the end; what was flushed before takes no memory until then.
+    """
 
     connection: DuckDBPyConnection
     flush: Callable[[], None]
+
+    def append(self, table: Table, rows: Sequence[Sequence[object]]) -> None:
+        """Inserts rows, each with a value for every column."""
+        if rows:
+            values = ", ".join(f"unnest(CAST(? AS {column.type}[]))" for column in table.columns)
+            self.connection.execute(
+                f"INSERT INTO {quote(table.name)} SELECT {values}",
+                [list(column) for column in zip(*rows, strict=True)],
+            )
 
 
 class Session(ABC):

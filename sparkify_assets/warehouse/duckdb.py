@@ -19,12 +19,13 @@ from sparkify_assets.catalog import Table
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.warehouse.base import Landing, Row, Session, Warehouse, bare_columns, quote
 
-# What makes DuckDB compute as Redshift does.
-SETTINGS = {
-    "integer_division": True,
-    "default_null_order": "nulls_last_on_asc_first_on_desc",
-    "preserve_insertion_order": False,  # order has no meaning in a table; keeping it costs memory
-}
+# What makes DuckDB compute as Redshift does. (Order has no meaning in a table; keeping it costs.)
+SETTINGS = """
+    SET integer_division = true;
+    SET default_null_order = 'nulls_last_on_asc_first_on_desc';
+    SET preserve_insertion_order = false;
+    CREATE OR REPLACE TEMP MACRO octet_length(string) AS strlen(string);
+"""
 
 
 class DuckDBSession(Session):
@@ -106,8 +107,7 @@ class DuckDBWarehouse(Warehouse):
     def transaction(self, label: str = "") -> Iterator[Session]:
         connection = self._connect()
         try:
-            for name, value in SETTINGS.items():
-                connection.execute(f"SET {name} = '{value}'")
+            connection.execute(SETTINGS)
             connection.begin()
             yield DuckDBSession(connection, self.path)
             connection.commit()

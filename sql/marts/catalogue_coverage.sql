@@ -1,14 +1,30 @@
--- One row in all: how much of what is played the song catalogue knows.
+-- One row in all: how much of what is played the song catalogue knows, and how much it would without the repair of texts.
 CREATE TABLE catalogue_coverage (
     plays INTEGER NOT NULL, -- plays in all
     matched INTEGER NOT NULL, -- plays whose song the catalogue knows
-    share DOUBLE PRECISION -- matched / plays; null when nothing was played
+    share DOUBLE PRECISION, -- matched / plays; null when nothing was played
+    matched_before_repair INTEGER NOT NULL, -- plays whose song it knows by title and artist as found
+    share_before_repair DOUBLE PRECISION -- matched_before_repair / plays; null when nothing was played
 )
 DISTSTYLE ALL;
 
-INSERT INTO catalogue_coverage (plays, matched, share)
+INSERT INTO catalogue_coverage (plays, matched, share, matched_before_repair, share_before_repair)
 SELECT
-    COUNT(*) AS plays,
-    COUNT(p.song_id) AS matched,
-    CAST(COUNT(p.song_id) AS DOUBLE PRECISION) / NULLIF(COUNT(*), 0) AS share
-FROM songplays AS p;
+    repaired.plays,
+    repaired.matched,
+    CAST(repaired.matched AS DOUBLE PRECISION) / NULLIF(repaired.plays, 0) AS share,
+    found.matched AS matched_before_repair,
+    CAST(found.matched AS DOUBLE PRECISION) / NULLIF(repaired.plays, 0) AS share_before_repair
+FROM (SELECT COUNT(*) AS plays, COUNT(p.song_id) AS matched FROM songplays AS p) AS repaired
+CROSS JOIN (
+    SELECT COUNT(*) AS matched
+    FROM staging_events AS e
+    INNER JOIN (
+        SELECT DISTINCT
+            TRIM(BOTH ' ' FROM s.title) AS title,
+            TRIM(BOTH ' ' FROM s.artist_name) AS artist_name
+        FROM staging_songs AS s
+    ) AS c
+        ON TRIM(BOTH ' ' FROM e.song) = c.title AND TRIM(BOTH ' ' FROM e.artist) = c.artist_name
+    WHERE e.page = 'NextSong'
+) AS found;

@@ -13,8 +13,8 @@ SORTKEY (artist_id);
 INSERT INTO artists (artist_id, name, location, latitude, longitude)
 SELECT
     chosen.artist_id,
-    TRIM(BOTH ' ' FROM chosen.artist_name) AS name,
-    NULLIF(TRIM(BOTH ' ' FROM chosen.artist_location), '') AS location,
+    COALESCE(name.repaired_text, TRIM(BOTH ' ' FROM chosen.artist_name)) AS name,
+    NULLIF(COALESCE(location.repaired_text, TRIM(BOTH ' ' FROM chosen.artist_location)), '') AS location,
     chosen.artist_latitude AS latitude,
     chosen.artist_longitude AS longitude
 FROM (
@@ -33,4 +33,6 @@ FROM (
         ) AS preference
     FROM staging_songs AS s
 ) AS chosen
+LEFT JOIN repaired_text AS name ON TRIM(BOTH ' ' FROM chosen.artist_name) = name.raw_text
+LEFT JOIN repaired_text AS location ON TRIM(BOTH ' ' FROM chosen.artist_location) = location.raw_text
 WHERE chosen.preference = 1;

@@ -12,7 +12,7 @@ SORTKEY (song_id);
 INSERT INTO songs (song_id, title, artist_id, year, duration)
 SELECT
     chosen.song_id,
-    TRIM(BOTH ' ' FROM chosen.title) AS title,
+    COALESCE(title.repaired_text, TRIM(BOTH ' ' FROM chosen.title)) AS title,
     chosen.artist_id,
     NULLIF(chosen.year, 0) AS year,
     chosen.duration
@@ -28,4 +28,5 @@ FROM (
         ) AS preference
     FROM staging_songs AS s
 ) AS chosen
+LEFT JOIN repaired_text AS title ON TRIM(BOTH ' ' FROM chosen.title) = title.raw_text
 WHERE chosen.preference = 1;

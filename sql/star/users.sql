@@ -12,8 +12,8 @@ SORTKEY (user_id);
 INSERT INTO users (user_id, first_name, last_name, gender, level)
 SELECT
     latest.userid AS user_id,
-    TRIM(BOTH ' ' FROM latest.firstname) AS first_name,
-    TRIM(BOTH ' ' FROM latest.lastname) AS last_name,
+    COALESCE(first_name.repaired_text, TRIM(BOTH ' ' FROM latest.firstname)) AS first_name,
+    COALESCE(last_name.repaired_text, TRIM(BOTH ' ' FROM latest.lastname)) AS last_name,
     TRIM(BOTH ' ' FROM latest.gender) AS gender,
     TRIM(BOTH ' ' FROM latest.level) AS level
 FROM (
@@ -29,4 +29,6 @@ FROM (
     FROM staging_events AS e
     WHERE e.userid IS NOT NULL
 ) AS latest
+LEFT JOIN repaired_text AS first_name ON TRIM(BOTH ' ' FROM latest.firstname) = first_name.raw_text
+LEFT JOIN repaired_text AS last_name ON TRIM(BOTH ' ' FROM latest.lastname) = last_name.raw_text
 WHERE latest.recency = 1;

@@ -1,0 +1,36 @@
+-- One row is one text of the staging tables that is damaged, and the text as it was meant: UTF-8 was encoded twice,
+-- HTML was kept, or quotes became control characters. A text without a row is sound. The SELECT finds the suspects.
+-- repaired in Python
+-- may be empty
+CREATE TABLE repaired_text (
+    raw_text VARCHAR(2048) NOT NULL PRIMARY KEY, -- text as found, without outer blanks
+    repaired_text VARCHAR(2048) NOT NULL -- the text as it was meant
+)
+DISTSTYLE ALL
+SORTKEY (raw_text);
+
+SELECT suspect.raw_text
+FROM (
+    SELECT TRIM(BOTH ' ' FROM e.song) AS raw_text FROM staging_events AS e
+    UNION
+    SELECT TRIM(BOTH ' ' FROM e.artist) AS raw_text FROM staging_events AS e
+    UNION
+    SELECT TRIM(BOTH ' ' FROM e.location) AS raw_text FROM staging_events AS e
+    UNION
+    SELECT TRIM(BOTH ' ' FROM e.firstname) AS raw_text FROM staging_events AS e
+    UNION
+    SELECT TRIM(BOTH ' ' FROM e.lastname) AS raw_text FROM staging_events AS e
+    UNION
+    SELECT TRIM(BOTH ' ' FROM s.title) AS raw_text FROM staging_songs AS s
+    UNION
+    SELECT TRIM(BOTH ' ' FROM s.artist_name) AS raw_text FROM staging_songs AS s
+    UNION
+    SELECT TRIM(BOTH ' ' FROM s.artist_location) AS raw_text FROM staging_songs AS s
+) AS suspect
+WHERE
+    OCTET_LENGTH(suspect.raw_text) > LENGTH(suspect.raw_text) -- not all of it is ASCII
+    OR suspect.raw_text LIKE '%&%;%'
+    OR suspect.raw_text LIKE '%<%>%'
+    OR suspect.raw_text <> TRANSLATE(
+        suspect.raw_text, CHR(19) || CHR(20) || CHR(24) || CHR(25) || CHR(28) || CHR(29), '??????'
+    );

@@ -1,0 +1,35 @@
+-- One row is one day, UTC, with any event: what was played, and how many users were active (daily active users).
+CREATE TABLE plays_by_day (
+    date DATE NOT NULL PRIMARY KEY, -- day, UTC
+    plays INTEGER NOT NULL, -- plays of the day
+    paid_plays INTEGER NOT NULL, -- of them by users whose level was paid
+    free_plays INTEGER NOT NULL, -- of them by users whose level was free
+    listeners INTEGER NOT NULL, -- users who played a song
+    active_users INTEGER NOT NULL -- users with an event of any kind
+)
+DISTSTYLE ALL
+SORTKEY (date);
+
+INSERT INTO plays_by_day (date, plays, paid_plays, free_plays, listeners, active_users)
+SELECT
+    active.date,
+    COALESCE(played.plays, 0) AS plays,
+    COALESCE(played.paid_plays, 0) AS paid_plays,
+    COALESCE(played.free_plays, 0) AS free_plays,
+    COALESCE(played.listeners, 0) AS listeners,
+    active.active_users
+FROM (
+    SELECT CAST(e.ts AS DATE) AS date, COUNT(DISTINCT e.userid) AS active_users
+    FROM staging_events AS e
+    GROUP BY CAST(e.ts AS DATE)
+) AS active
+LEFT JOIN (
+    SELECT
+        CAST(p.start_time AS DATE) AS date,
+        COUNT(*) AS plays,
+        COUNT(CASE WHEN p.level = 'paid' THEN 1 END) AS paid_plays,
+        COUNT(CASE WHEN p.level = 'free' THEN 1 END) AS free_plays,
+        COUNT(DISTINCT p.user_id) AS listeners
+    FROM songplays AS p
+    GROUP BY CAST(p.start_time AS DATE)
+) AS played ON active.date = played.date;

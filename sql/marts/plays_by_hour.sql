@@ -1,0 +1,20 @@
+-- One row is one hour of one weekday, UTC, in which something was played: a cell of the week's heat map.
+CREATE TABLE plays_by_hour (
+    weekday INTEGER NOT NULL, -- 0 is Sunday, 6 is Saturday
+    hour INTEGER NOT NULL, -- 0 to 23
+    plays INTEGER NOT NULL, -- plays on all these weekdays
+    listeners INTEGER NOT NULL, -- how many users played them
+    PRIMARY KEY (weekday, hour)
+)
+DISTSTYLE ALL
+SORTKEY (weekday, hour);
+
+INSERT INTO plays_by_hour (weekday, hour, plays, listeners)
+SELECT
+    t.weekday,
+    t.hour,
+    COUNT(*) AS plays,
+    COUNT(DISTINCT p.user_id) AS listeners
+FROM songplays AS p
+INNER JOIN time AS t ON p.start_time = t.start_time
+GROUP BY t.weekday, t.hour;
