@@ -7,8 +7,10 @@ is stored in `warehouse/`, what is proved about it in `audit.py`.
 
 import time
 import warnings
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -17,7 +19,7 @@ from pydantic import Field
 from sparkify_assets import simulator
 from sparkify_assets.audit import AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog, Table
-from sparkify_assets.console import counted, text_table
+from sparkify_assets.console import as_text, counted, text_table
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.loading import Load, full_reload_command, load_source
 from sparkify_assets.reading import verify_readable
@@ -25,8 +27,9 @@ from sparkify_assets.sources.base import Source
 from sparkify_assets.sources.folder import FolderSource
 from sparkify_assets.text_repair import VERSION as REPAIR_VERSION
 from sparkify_assets.text_repair import repair_table
-from sparkify_assets.warehouse.base import Row, Session, Warehouse, quote
+from sparkify_assets.warehouse.base import Row, Session, Warehouse
 
+MARTS = "marts"
 OWNERS = ["team:data-platform"]
 PREVIEW_ROWS = 5
 PREVIEW_WIDTH = 40
@@ -210,6 +213,54 @@ def derived_asset(table: Table, catalog: Catalog, *, kind: str) -> dg.AssetsDefi
     return publish
 
 
+def report_asset(catalog: Catalog, path: Path) -> dg.AssetsDefinition:
+    """The listening report: an HTML file made from the marts."""
+    tables = [table for table in catalog.tables.values() if table not in catalog.ledgers]
+
+    @dg.asset(
+        deps=[table.name for table in tables if table.layer == MARTS],
+        group_name="report",
+        kinds={"html"},
+        owners=OWNERS,
+        description="What is played most, when, where and by whom, and how far to trust it: one "
+        "HTML page that needs no network.",
+        required_resource_keys={"warehouse"},
+    )
+    def listening_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+        from sparkify_assets import report  # its charts take long to import, for all other assets
+
+        warehouse: Warehouse = context.resources.warehouse
+        started = time.monotonic()
+
+        def read(session: Session) -> report.Findings:
+            for table in tables:
+                why = "listening_report tells of it"
+                _require(session, table, why, may_be_empty=table.may_be_empty)
+            return report.Findings.read(session, catalog, warehouse.address)
+
+        try:
+            findings = warehouse.in_transaction(read, f"listening_report {context.run.run_id}")
+            figures = report.figures_of(findings.rows)
+            page = report.page_of(findings, figures)
+            report.write(page, path)
+        except SparkifyError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+        file, picture = path.resolve(), b64encode(figures[0].picture).decode()
+        context.log.info(f"listening_report: {file}, {time.monotonic() - started:.2f} s")
+        return dg.MaterializeResult(
+            metadata={
+                "path": dg.MetadataValue.path(str(file)),
+                "link": dg.MetadataValue.url(file.as_uri()),
+                "bytes": len(page.encode()),
+                "picture": dg.MetadataValue.md(
+                    f"![{figures[0].title}](data:image/png;base64,{picture})"
+                ),
+            }
+        )
+
+    return listening_report
+
+
 def _write_audited(
     context: dg.AssetExecutionContext, table: Table, catalog: Catalog, write: Write
 ) -> Results:
@@ -231,7 +282,8 @@ def _write_audited(
         if any(not r.passed and r.audit.blocking for r in results):
             raise AuditFailed(results, kept)
         session.publish(table)
-        rows, preview = session.count(table.name), _preview(session, table)
+        rows = session.count(table.name)
+        preview = session.first(table, table.shown_rows or PREVIEW_ROWS)
         return Published(results, rows, preview, metadata, version)
 
     def evaluate(session: Session) -> list[AuditResult]:
@@ -430,19 +482,13 @@ def _load_metadata(load: Load) -> dict[str, Any]:
     }
 
 
-def _preview(session: Session, table: Table) -> list[Row]:
-    order = f" ORDER BY {', '.join(map(quote, table.sort_key))}" if table.sort_key else ""
-    limit = table.shown_rows or PREVIEW_ROWS
-    return session.rows(f"SELECT * FROM {quote(table.name)}{order} LIMIT {limit}")
-
-
 def _table_value(rows: list[Row]) -> dg.TableMetadataValue:
     """Rows as Dagster's table: long text cut, and what is no JSON value (a timestamp) as text."""
 
     def shown(value: object) -> str | float | None:
         if value is None or isinstance(value, int | float):
             return value
-        text = str(value)
+        text = as_text(value)
         return (
             text if len(text) <= PREVIEW_WIDTH else f"{text[:PREVIEW_WIDTH]}\N{HORIZONTAL ELLIPSIS}"
         )

@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from datetime import datetime
 from typing import Any, ClassVar
 
 import dagster as dg
@@ -19,10 +20,20 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def as_text(value: object) -> str:
+    """A value as people read it: a moment to the second."""
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    return str(value)
+
+
 def text_table(rows: list[dict[str, Any]]) -> str:
     """Rows as an aligned table."""
     shown = [
-        {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
+        {
+            name: value if value is None or isinstance(value, int) else printable(as_text(value))
+            for name, value in row.items()
+        }
         for row in rows
     ]
     return tabulate(shown, headers="keys", tablefmt="simple", intfmt=",", disable_numparse=True)

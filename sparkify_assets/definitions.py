@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from sparkify_assets.assets import derived_asset, source_asset, staging_asset
+from sparkify_assets.assets import derived_asset, report_asset, source_asset, staging_asset
 from sparkify_assets.automation import create_tables, refresh
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.console import readable
@@ -39,6 +39,7 @@ def build_defs(*, settings: Settings, sql: Path = SQL) -> dg.Definitions:
                 for table in catalog.staging
             ),
             *(derived_asset(table, catalog, kind=kind) for table in catalog.derived),
+            report_asset(catalog, settings.report_path),
         ],
         jobs=[refresh, create_tables(catalog)],
         resources={"warehouse": warehouse},

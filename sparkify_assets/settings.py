@@ -67,6 +67,9 @@ class Settings(Environment):
         "duckdb", description="engine of the warehouse; redshift needs the variables REDSHIFT_*"
     )
     duckdb_path: Path = Field(Path("sparkify.duckdb"), description="file of the DuckDB warehouse")
+    report_path: Path = Field(
+        Path("listening_report.html"), description="file of the listening report"
+    )
     song_data: str | None = Field(None, description="folder or s3:// address of the song files")
     log_data: str | None = Field(None, description="folder or s3:// address of the event files")
     s3_anonymous: bool = Field(False, description="read S3 without credentials: public buckets")
@@ -80,7 +83,7 @@ class Settings(Environment):
         0.01, ge=0, le=1, description="share of rejected records that a load may have, 0 to 1"
     )
 
-    @field_validator("duckdb_path")
+    @field_validator("duckdb_path", "report_path")
     @classmethod
     def _a_file(cls, path: Path) -> Path:
         if ":" in path.parts[0]:

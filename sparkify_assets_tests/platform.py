@@ -34,11 +34,13 @@ class Platform:
         self.folder = folder
         self.sql = folder / "sql"
         self.warehouse = folder / "warehouse.duckdb"
+        self.report = folder / "listening_report.html"
         self.song_data = folder / "song_data"
         self.log_data = folder / "log_data"
         self.settings: dict[str, Any] = {
             "target": "duckdb",
             "duckdb_path": self.warehouse,
+            "report_path": self.report,
             "song_data": str(self.song_data),
             "log_data": str(self.log_data),
             **settings,

@@ -21,43 +21,55 @@ from typing import Any, TypeVar
 import duckdb
 import pytest
 
-try:
-    from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
-except ImportError:
-    pytest.skip("playwright is not installed", allow_module_level=True)
+from sparkify_assets_tests.chromium import (
+    PATIENCE,
+    Browser,
+    Locator,
+    Page,
+    ViewportSize,
+    chromium,
+    expect,
+    needs_chromium,
+)
 
 T = TypeVar("T")
 REPOSITORY = Path(__file__).parent.parent
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-CHROMIUM_ARGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
 WINDOW = ViewportSize(width=2400, height=2100)  # the whole graph, at a zoom that writes it out
-PATIENCE = 30  # seconds, for anything that is waited for
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome"),
-]
-expect.set_options(timeout=PATIENCE * 1000)
+pytestmark = [pytest.mark.browser, needs_chromium]
 
 # Every asset and what it is made from: its INSERT reads it, or one of its REFERENCES names it.
-UPSTREAM = {
+UPSTREAM: dict[str, set[str]] = {
     "song_files": set(),
     "event_files": set(),
     "staging_songs": {"song_files"},
     "staging_events": {"event_files"},
-    "artists": {"staging_songs"},
-    "songs": {"staging_songs", "artists"},
-    "users": {"staging_events"},
+    "repaired_text": {"staging_events", "staging_songs"},
+    "artists": {"staging_songs", "repaired_text"},
+    "songs": {"staging_songs", "repaired_text", "artists"},
+    "users": {"staging_events", "repaired_text"},
     "time": {"staging_events"},
-    "songplays": {"staging_events", "staging_songs", "artists", "songs", "users", "time"},
-    "catalogue_coverage": {"songplays"},
+    "songplays": {
+        *("staging_events", "staging_songs", "repaired_text"),
+        *("artists", "songs", "users", "time"),
+    },
+    "catalogue_coverage": {"songplays", "staging_events", "staging_songs"},
+    "level_changes": {"user_levels"},
+    "load_summary": {"staging_events", "staging_songs"},
+    "most_played_artists": {"songplays"},
     "most_played_songs": {"songplays", "songs"},
+    "plays_by_day": {"songplays", "staging_events"},
+    "plays_by_hour": {"songplays", "time"},
+    "plays_by_level": {"songplays", "users"},
+    "plays_by_location": {"songplays"},
+    "sessions": {"staging_events", "users"},
+    "user_levels": {"staging_events", "users"},
 }
-FILES = {"song_files", "event_files"}  # the assets that are no tables, and have no checks
+UPSTREAM["listening_report"] = {
+    *("catalogue_coverage", "level_changes", "load_summary", "most_played_artists"),
+    *("most_played_songs", "plays_by_day", "plays_by_hour", "plays_by_level"),
+    *("plays_by_location", "sessions", "user_levels"),
+}
+FILES = {"song_files", "event_files", "listening_report"}  # no tables, and without checks
 
 
 def wait_for(what: str, probe: Callable[[], T | None]) -> T:
@@ -174,10 +186,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
-        yield chromium
-        chromium.close()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture

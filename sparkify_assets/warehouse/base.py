@@ -96,6 +96,11 @@ class Session(ABC):
     def publish(self, table: Table) -> None:
         """Makes the candidate the table that others see when the transaction ends."""
 
+    def first(self, table: Table, limit: int) -> list[Row]:
+        """The first rows of a table, in the order of its sort key."""
+        order = f" ORDER BY {', '.join(map(quote, table.sort_key))}" if table.sort_key else ""
+        return self.rows(f"SELECT * FROM {quote(table.name)}{order} LIMIT {int(limit)}")
+
     def count(self, table: str) -> int:
         """Rows of a table."""
         return int(self.rows(f"SELECT COUNT(*) AS n FROM {quote(table)}")[0]["n"])

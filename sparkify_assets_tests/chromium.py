@@ -1,0 +1,39 @@
+"""The system's Chromium, headless, for tests of what a person sees."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import (
+    Browser,
+    Locator,
+    Page,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
+
+__all__ = ["Browser", "Locator", "Page", "ViewportSize", "expect"]
+
+PATIENCE = 30  # seconds, for anything that is waited for
+PROGRAM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+ARGUMENTS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+expect.set_options(timeout=PATIENCE * 1000)
+
+needs_chromium = pytest.mark.skipif(
+    PROGRAM is None, reason="no chromium, chromium-browser or google-chrome"
+)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=PROGRAM, args=ARGUMENTS)
+        yield browser
+        browser.close()
