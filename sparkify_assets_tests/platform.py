@@ -20,6 +20,28 @@ from sparkify_assets_tests.s3_server import BUCKET
 
 REAL_FILES = Path(__file__).parents[2] / "shared" / "data" / "udacity_small"
 
+GROUPS = {
+    "source": {"song_files", "event_files"},
+    "staging": {"staging_songs", "staging_events"},
+    "star": {"users", "songs", "artists", "time", "songplays"},
+    "intermediate": {"repaired_text"},
+    "report": {"listening_report"},
+    "marts": {
+        "catalogue_coverage",
+        "level_changes",
+        "load_summary",
+        "most_played_artists",
+        "most_played_songs",
+        "plays_by_day",
+        "plays_by_hour",
+        "plays_by_level",
+        "plays_by_location",
+        "sessions",
+        "user_levels",
+    },
+}  # all assets
+ASSETS = set().union(*GROUPS.values())
+
 
 @cache
 def instance() -> dg.DagsterInstance:

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from sparkify_assets.definitions import PACKAGE, SQL
-from sparkify_assets_tests.platform import RedshiftPlatform
+from sparkify_assets_tests.platform import ASSETS, RedshiftPlatform
 
 ROOT = PACKAGE.parent
 
@@ -47,13 +47,18 @@ def test_refresh_reads_well_and_ends_with_the_answer(home: Path) -> None:
     assert done.returncode == 0, done.stdout
     lines = done.stdout.splitlines()
     said = [line for line in lines if re.match(r"\d\d:\d\d:\d\d INFO    \w+: ", line)]
-    assert 11 <= len(said) <= 22  # one or two for each of eleven assets
+    assert {line.split()[2] for line in said} == {f"{asset}:" for asset in ASSETS}
+    assert len(said) <= 2 * len(ASSETS)
     assert re.search(r"songplays: [\d,]+ rows, 6 of 6 checks passed, [\d.]+ s", done.stdout)
     assert not re.search("DEBUG|Traceback|Warning", done.stdout)
     head = next(i for i, line in enumerate(lines) if line.startswith("rank "))
     assert re.match(r"rank +song +artist +plays +listeners", lines[head])
-    assert len([line for line in lines[head + 2 :] if line.strip()]) == 10  # nothing after it
+    *answer, report = [line for line in lines[head + 2 :] if line.strip()]
+    assert len(answer) == 10
+    assert f"listening_report: {home}/listening_report.html, " in report
     assert (home / ".dagster").is_dir()
+
+    assert (home / "listening_report.html").read_text().startswith("<!doctype html>")
 
     star = run(home, "dg launch --assets group:star")
     assert star.returncode == 0, star.stdout

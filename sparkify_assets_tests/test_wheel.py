@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 from sparkify_assets.definitions import PACKAGE, SQL
+from sparkify_assets_tests.platform import ASSETS
 
 ROOT = PACKAGE.parent
 
@@ -23,7 +24,9 @@ def test_the_installed_wheel_loads_its_definitions(tmp_path: Path) -> None:
     ]
     subprocess.run(built, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
-    packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".sql")}
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "sparkify_assets/report.html.jinja" in names
+    packed = {name for name in names if name.endswith(".sql")}
     assert packed == {f"sparkify_assets/sql/{p.relative_to(SQL)}" for p in SQL.glob("*/*.sql")}
 
     installed = tmp_path / "installed"
@@ -39,4 +42,4 @@ def test_the_installed_wheel_loads_its_definitions(tmp_path: Path) -> None:
     )
     path, assets = done.stdout.split()
     assert Path(path).is_relative_to(installed)
-    assert assets == "11"
+    assert int(assets) == len(ASSETS)
