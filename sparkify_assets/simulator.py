@@ -78,6 +78,11 @@ _BROWSERS = (  # Chrome wraps its name in literal quotes, Firefox and Explorer d
     'Chrome/36.0.1985.125 Safari/537.36"',
     "Mozilla/5.0 (Windows NT 6.1; WOW64; rv:31.0) Gecko/20100101 Firefox/31.0",
     "Mozilla/5.0 (compatible; MSIE 9.0; Windows NT 6.1; WOW64; Trident/5.0)",
+    '"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_9_4) AppleWebKit/537.36 (KHTML, like Gecko) '
+    'Chrome/36.0.1985.125 Safari/537.36"',
+    '"Mozilla/5.0 (iPhone; CPU iPhone OS 7_1_2 like Mac OS X) AppleWebKit/537.51.2 (KHTML, like '
+    'Gecko) Version/7.0 Mobile/11D257 Safari/9537.53"',
+    "Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:31.0) Gecko/20100101 Firefox/31.0",
 )
 _FORMS = ("Login", "Logout", "Save Settings", "Submit Upgrade", "Submit Downgrade")
 _METHOD_AND_STATUS = dict.fromkeys(_FORMS, ("PUT", 307)) | {

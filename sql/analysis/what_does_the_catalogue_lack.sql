@@ -1,0 +1,12 @@
+-- Which ten songs are played most of those that the catalogue does not know, and how much of all plays is each?
+SELECT
+    m.rank,
+    m.song,
+    m.artist,
+    m.plays,
+    100.0 * CAST(m.plays AS DOUBLE PRECISION) / c.plays AS percent_of_plays
+FROM most_played_songs AS m
+CROSS JOIN catalogue_coverage AS c
+WHERE NOT m.in_catalogue
+ORDER BY m.rank, m.song, m.artist
+LIMIT 10;

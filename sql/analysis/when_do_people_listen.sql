@@ -1,0 +1,5 @@
+-- At which hours of the day, UTC, is most played?
+SELECT h.hour, SUM(h.plays) AS plays
+FROM plays_by_hour AS h
+GROUP BY h.hour
+ORDER BY SUM(h.plays) DESC, h.hour;
