@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
-NAME = "sparkify-"
+NAME = "sparkify_assets-scratch-"
+MARKER = ".made-by-sparkify_assets"  # a name alone is no reason to remove what others made
 YOUNG_SECONDS = 60  # who made a folder may not have locked it yet
 
 
@@ -19,6 +20,7 @@ def scratch_folder() -> Iterator[Path]:
     for left in Path(gettempdir()).glob(f"{NAME}*"):
         _remove_abandoned(left)
     with TemporaryDirectory(prefix=NAME) as name:
+        Path(name, MARKER).touch()
         lock = os.open(name, os.O_RDONLY)  # its lock ends with this process, however that ends
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -33,7 +35,9 @@ def _remove_abandoned(folder: Path) -> None:
     except OSError:  # somebody else's, or gone
         return
     try:
-        if time.time() - os.fstat(lock).st_ctime > YOUNG_SECONDS:
+        status = os.fstat(lock)
+        is_mine = status.st_uid == os.getuid() and (folder / MARKER).is_file()
+        if is_mine and time.time() - status.st_ctime > YOUNG_SECONDS:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
     except BlockingIOError:  # in use

@@ -63,7 +63,7 @@ def server(
     scratch_folders.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch_folders))
     yield s3_server
-    assert list(scratch_folders.glob("sparkify-*")) == []
+    assert list(scratch_folders.glob(f"{scratch.NAME}*")) == []
 
 
 def lines(*numbers: int, text: str = "") -> str:
@@ -255,7 +255,7 @@ def test_a_batch_bounds_what_is_on_disk(
     sizes = []
 
     def look(request: Request) -> None:
-        sizes.append(len(list(Path(tempfile.gettempdir()).glob("*/*"))))
+        sizes.append(len(list(Path(tempfile.gettempdir()).glob("*/[0-9]*"))))
 
     for number in range(10):
         server.put(f"log_data/{number}.json", lines(number))
@@ -435,13 +435,18 @@ def test_what_a_killed_process_left_is_removed(
     killed, alive = holders
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    (tmp_path / "sparkify-file").touch()
+    (tmp_path / f"{scratch.NAME}file").touch()
+    others = [tmp_path / "sparkify-assets", tmp_path / f"{scratch.NAME}results"]
+    for folder in others:  # a clone, say, and what somebody named like ours
+        folder.mkdir()
+        (folder / "kept").touch()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with scratch.scratch_folder():
         assert all((folder / "x").exists() for folder in folders)  # too young to be sure
     monkeypatch.setattr(scratch, "YOUNG_SECONDS", 0)
     with scratch.scratch_folder() as mine:
         assert [folder.exists() for folder in folders] == [False, True]
+        assert all((folder / "kept").exists() for folder in others)
         with scratch.scratch_folder() as another:
             assert mine.exists()
             assert another != mine
