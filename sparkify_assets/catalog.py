@@ -139,9 +139,11 @@ class Catalog:
             if table.name in tables:
                 raise _wrong(path, f"{table.name} is declared in {tables[table.name].path} too")
             tables[table.name] = table
-        for table in tables.values():
-            referred = {reference.table for reference in table.references.values()}
-            needs.append((table.path, {*table.upstream, *referred}))
+        needed = {
+            table.name: {*table.upstream, *(r.table for r in table.references.values())}
+            for table in tables.values()
+        }
+        needs += [(tables[name].path, others) for name, others in needed.items()]
         for path, reads in needs:
             if unknown := sorted(reads - tables.keys()):
                 raise _wrong(
@@ -158,9 +160,7 @@ class Catalog:
             if not (table.insert or table.suspects or table.source or table.layer == LEDGERS):
                 raise _wrong(table.path, "has no INSERT, and no line such as -- loaded from: x")
         try:
-            order = list(
-                TopologicalSorter({t.name: t.upstream for t in tables.values()}).static_order()
-            )
+            order = list(TopologicalSorter(needed).static_order())
         except CycleError as error:
             raise SparkifyError(
                 f"{folder}: tables depend on each other in a circle: {' <- '.join(error.args[1])}"
