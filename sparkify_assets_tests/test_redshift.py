@@ -299,6 +299,47 @@ def test_a_table_made_anew_tells_of_its_grants(
     assert "users: made anew; grants that were on it: SELECT to PUBLIC" in capfd.readouterr().err
 
 
+FOREIGN_KEYS = """
+SELECT c.relname, pg_get_constraintdef(f.oid)
+FROM pg_constraint AS f JOIN pg_class AS c ON c.oid = f.conrelid
+JOIN pg_class AS t ON t.oid = f.confrelid
+WHERE f.contype = 'f' AND t.relname = 'users' ORDER BY 1
+"""
+
+
+def test_foreign_keys_survive_a_table_made_anew(published: RedshiftPlatform) -> None:
+    """Redshift does not drop what others refer to, and CASCADE would take the views with it."""
+    before = published.rows(FOREIGN_KEYS)
+    assert ("songplays", "FOREIGN KEY (user_id) REFERENCES users(user_id)") in before
+    published.edit("star/users.sql", "level VARCHAR(16)", "level VARCHAR(32)")
+    config = {"ops": {"users": {"config": {"recreate": True}}}}
+    assert published.run("users", config=config).success
+    assert published.rows(FOREIGN_KEYS) == before
+    alterations = [sql for sql in sent(published) if sql.startswith(("ALTER", "DROP", "BEGIN"))]
+    assert [sql.split()[0] for sql in alterations] == [
+        "BEGIN",
+        *["ALTER"] * len(before),
+        "DROP",
+        *["ALTER"] * len(before),
+    ]
+    for sql in {re.sub(r"\$\d", "NULL", sql) for sql in sent(published)}:
+        assert "unparsable" not in str(sqlfluff.parse(sql, dialect="redshift")), sql
+
+
+def test_a_foreign_key_that_no_longer_fits_is_not_made_again(
+    published: RedshiftPlatform, capfd: pytest.CaptureFixture[str]
+) -> None:
+    published.edit("star/users.sql", "user_id BIGINT NOT NULL", "user_id INTEGER NOT NULL")
+    config = {"ops": {"users": {"config": {"recreate": True}}}}
+    result = published.run("users", config=config)
+    assert result.success, failure_of(result)
+    assert published.rows(FOREIGN_KEYS) == []
+    assert (
+        'users: its key is another, so "sparkify_test"."songplays" no longer has the '
+        "FOREIGN KEY (user_id) REFERENCES users(user_id)"
+    ) in capfd.readouterr().err
+
+
 def test_a_view_over_a_table_made_anew_is_not_lost(published: RedshiftPlatform) -> None:
     published.change("CREATE VIEW seen AS SELECT user_id FROM users")
     published.edit("star/users.sql", "level VARCHAR(16)", "level VARCHAR(32)")

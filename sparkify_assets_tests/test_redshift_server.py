@@ -413,7 +413,7 @@ def test_keys_are_not_enforced_and_everything_else_is(
             note VARCHAR,
             year INTEGER DEFAULT 1999,
             UNIQUE (title),
-            FOREIGN KEY (play) REFERENCES plays (id)
+            FOREIGN KEY (id) REFERENCES public."plays" (id)
         ) BACKUP NO DISTSTYLE KEY DISTKEY (id) COMPOUND SORTKEY (id, title)"""
     )
     cursor.paramstyle = "qmark"
@@ -429,6 +429,34 @@ def test_keys_are_not_enforced_and_everything_else_is(
         assert error["M"] == f"value too long for type character varying({limit})"
     with pytest.raises(ProgrammingError, match="23502"):
         cursor.execute(insert, [None, *row[1:]])
+
+
+def test_a_table_that_others_refer_to_is_not_dropped(
+    server: RedshiftServer, cursor: Cursor
+) -> None:
+    cursor.execute("CREATE TABLE songs (id BIGINT PRIMARY KEY, play BIGINT REFERENCES plays (id))")
+    cursor.execute("CREATE TABLE lists (song BIGINT, FOREIGN KEY (song) REFERENCES songs (id))")
+    missing = error_of(cursor, "CREATE TABLE x (y BIGINT REFERENCES z (id))")
+    assert (missing["C"], missing["M"]) == ("42P01", 'relation "z" does not exist')
+    for table in ("plays", "songs"):
+        assert error_of(cursor, f"DROP TABLE {table}")["M"] == (
+            f"cannot drop table {table} because other objects depend on it"
+        )
+    keys = (
+        "SELECT conrelid::regclass::text, confrelid::regclass::text, conkey[1], confkey[1], "
+        "pg_get_constraintdef(oid), conname FROM pg_constraint WHERE contype = 'f' ORDER BY 1"
+    )
+    first, second = cursor.execute(keys).fetchall()
+    assert first[:5] == ["lists", "songs", 1, 1, "FOREIGN KEY (song) REFERENCES songs(id)"]
+    assert second[:5] == ["songs", "plays", 2, 1, "FOREIGN KEY (play) REFERENCES plays(id)"]
+    cursor.execute(f'ALTER TABLE songs DROP CONSTRAINT "{second[5]}"')
+    cursor.execute("DROP TABLE plays")
+    cursor.execute(PLAYS)
+    cursor.execute(f"ALTER TABLE songs ADD {second[4]}")
+    assert [key[:5] for key in cursor.execute(keys).fetchall()] == [first[:5], second[:5]]
+    assert error_of(cursor, "DROP TABLE plays")["C"] == "2BP01"
+    cursor.execute("DROP TABLE lists")
+    cursor.execute("DROP TABLE songs")
 
 
 @pytest.mark.parametrize("begin", ["", "BEGIN"])

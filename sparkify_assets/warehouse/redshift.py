@@ -205,20 +205,54 @@ class RedshiftSession(Session):
                 f"{launch_command(table.name, recreate=True)}"
             )
         if difference:
-            grants = self.rows(
-                "SELECT privilege_type AS privilege, grantee "
-                "FROM information_schema.table_privileges "
-                "WHERE table_schema = ? AND table_name = ? AND grantee <> grantor "
-                "ORDER BY grantee, privilege_type",
-                [self._warehouse.schema_name, table.name],
-            )
-            lost = ", ".join(f"{row['privilege']} to {row['grantee']}" for row in grants)
-            dg.get_dagster_logger().warning(
-                f"{table.name}: made anew; grants that were on it: {lost or 'none'}"
-            )
-            self.execute(f"DROP TABLE {self._warehouse.published(table)}")
-        if difference != "":
+            self._make_anew(table)
+        elif difference is None:
             self.create(table)
+
+    def _make_anew(self, table: Table) -> None:
+        """Drops a table and creates it, as Redshift lets nobody change most of its shape.
+
+        Nor does it drop what foreign keys refer to: they go before that, and come back after it.
+        """
+        grants = self.rows(
+            "SELECT privilege_type AS privilege, grantee "
+            "FROM information_schema.table_privileges "
+            "WHERE table_schema = ? AND table_name = ? AND grantee <> grantor "
+            "ORDER BY grantee, privilege_type",
+            [self._warehouse.schema_name, table.name],
+        )
+        foreign_keys = self.rows(
+            "SELECT n.nspname AS schema_name, c.relname AS table_name, f.conname AS name, "
+            "pg_get_constraintdef(f.oid) AS definition, "
+            "k.attname AS key_name, format_type(k.atttypid, k.atttypmod) AS key_type "
+            "FROM pg_constraint AS f JOIN pg_class AS c ON c.oid = f.conrelid "
+            "JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+            "JOIN pg_class AS t ON t.oid = f.confrelid "
+            "JOIN pg_namespace AS s ON s.oid = t.relnamespace "
+            "JOIN pg_attribute AS k ON k.attrelid = t.oid AND k.attnum = f.confkey[1] "
+            "WHERE f.contype = 'f' AND s.nspname = ? AND t.relname = ? AND c.oid <> t.oid "
+            "ORDER BY n.nspname, c.relname, f.conname",
+            [self._warehouse.schema_name, table.name],
+        )
+        lost = [f"{row['privilege']} to {row['grantee']}" for row in grants]
+        dg.get_dagster_logger().warning(
+            f"{table.name}: made anew; grants that were on it: {', '.join(lost) or 'none'}"
+        )
+        for key in foreign_keys:
+            key["of"] = f"{quote(key['schema_name'])}.{quote(key['table_name'])}"
+            self.execute(f"ALTER TABLE {key['of']} DROP CONSTRAINT {quote(key['name'])}")
+        self.execute(f"DROP TABLE {self._warehouse.published(table)}")
+        self.create(table)
+        types = {column.name: _format_type(column.type) for column in table.columns}
+        for key in foreign_keys:
+            name = key["key_name"]
+            if (name,) == table.primary_key and types[name] == key["key_type"]:
+                self.execute(f"ALTER TABLE {key['of']} ADD {key['definition']}")
+            else:
+                dg.get_dagster_logger().warning(
+                    f"{table.name}: its key is another, so {key['of']} no longer has the "
+                    f"{key['definition']}"
+                )
 
     def _copy(self, table: Table, work: "WorkFolder", files: list[str], rows: int) -> None:
         columns = ", ".join(quote(column.name) for column in table.columns)
