@@ -198,7 +198,7 @@ def test_copy_says_it_all(
     listed = ", ".join(f'"{name}"' for name in columns)
     match = re.fullmatch(
         re.escape(f'COPY "sparkify_test"."staging_events" ({listed}) FROM ')
-        + rf"'(s3://{BUCKET}/{WORK}[\w-]+/\w+\.manifest)' "
+        + rf"'(s3://{BUCKET}/{WORK}[\w-]+/\w+-manifest)' "
         + re.escape(
             "IAM_ROLE 'arn:aws:iam::123456789012:role/sparkify-copy' REGION 'us-east-1' MANIFEST "
             "FORMAT AS JSON 'auto' GZIP TIMEFORMAT 'auto' MAXERROR 0 COMPUPDATE OFF STATUPDATE OFF"
@@ -413,6 +413,48 @@ def test_a_conflict_that_stays_is_said(made: RedshiftPlatform, impatient: None) 
     with pytest.raises(SparkifyError, match=r"another transaction interfered.*5 times. Nothing"):
         load(made)
     assert "staging_events" not in made.table_names()
+
+
+def test_who_lost_the_lock_removes_only_its_own_work_files(
+    made: RedshiftPlatform, s3_server: S3Server, impatient: None
+) -> None:
+    """The connection breaks off after the files are written: another run may have come since."""
+    other: list[str] = []
+
+    def before(request: Any) -> None:
+        if request.method == "GET" and request.key.endswith("-manifest") and not other:
+            other.append(f"{request.key}-of-another-run")
+            s3_server.put(other[0], "")
+            made.server.fail(DROP_BEFORE, matching="pg_last_copy_count")
+            made.server.fail(Fault("42501", "permission denied"), matching="LOCK")
+
+    s3_server.before = before
+    with pytest.raises(SparkifyError, match="permission denied"):
+        load(made)
+    assert work_files(s3_server) == other
+    load(made)
+    assert work_files(s3_server) == []
+
+
+def test_every_schema_has_a_work_folder_of_its_own(
+    made: RedshiftPlatform, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uris = []
+    for schema, port in (("a_1", "5439"), ("a__1", "5439"), ("a_1", "5440")):
+        monkeypatch.setenv("REDSHIFT_SCHEMA", schema)
+        monkeypatch.setenv("REDSHIFT_PORT", port)
+        uris.append(engine.WorkFolder(warehouse(made)).uri)
+    assert re.fullmatch(rf"s3://{BUCKET}/{WORK}dev-a-1-on-127-0-0-1-5439-[0-9a-f]{{8}}", uris[0])
+    assert len(set(uris)) == 3
+
+
+def test_many_work_files_are_removed_in_parts(
+    made: RedshiftPlatform, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "ROWS_IN_ONE_FILE", 2)
+    monkeypatch.setattr(engine, "DELETED_AT_ONCE", 2)
+    assert load(made).loaded == 5
+    assert work_files(s3_server) == []
 
 
 def test_a_copy_that_fails_is_said_and_nothing_is_loaded(

@@ -11,6 +11,7 @@ COPY a table, of which nothing is left to chance: a manifest says which files, a
 rows must be right.
 """
 
+import hashlib
 import json
 import random
 import re
@@ -50,6 +51,7 @@ MUTEX = "sparkify_mutex"
 CONNECT_SECONDS = 20
 ATTEMPTS = 5  # of a whole transaction
 FORGOTTEN_AT_ONCE = 10_000  # objects in one DELETE: a statement may have 16 MB
+DELETED_AT_ONCE = 1_000  # files: S3 takes no more
 ROWS_IN_ONE_FILE = 10_000  # so many or more are spread over all slices
 WRITING = "s3:PutObject, s3:GetObject and s3:DeleteObject there, and s3:ListBucket on the bucket"
 CONFLICTS = re.compile(
@@ -170,9 +172,9 @@ class RedshiftSession(Session):
                         self._copy(table, work, files[table.name], rows[table.name])
             except BaseException:
                 with suppress(SparkifyError):
-                    work.clear()
+                    work.discard()
                 raise
-            work.clear()
+            work.discard()
 
     def build(self, table: Table, *, recreate: bool) -> None:
         self._ensure(table, recreate=recreate)
@@ -273,42 +275,62 @@ class RedshiftSession(Session):
 
 
 class WorkFolder:
-    """The part of `SPARKIFY_S3_WORK` that belongs to one schema; who uses it holds its lock."""
+    """The part of `SPARKIFY_S3_WORK` that belongs to one schema; who uses it holds its lock.
+
+    Who lost the connection has lost the lock too, and does not know it yet: what is removed in the
+    end is what was written here.
+    """
 
     def __init__(self, warehouse: "RedshiftWarehouse") -> None:
-        self.uri = f"{warehouse.s3_work}/{re.sub('[^a-z0-9]+', '-', warehouse.address.lower())}"
+        place = f"{warehouse.address}:{warehouse.port}"
+        legible = re.sub("[^a-z0-9]+", "-", place.lower())  # but not unique
+        digest = hashlib.sha256(place.encode()).hexdigest()
+        self.uri = f"{warehouse.s3_work}/{legible}-{digest[:8]}"
         self._bucket, _, self._prefix = self.uri.removeprefix("s3://").partition("/")
+        self._keys: list[str] = []
         self._client = warehouse.s3_client
         with self._in_words():
             self.region = self._client.head_bucket(Bucket=self._bucket).get("BucketRegion")
 
     def upload(self, path: Path) -> str:
         """Copies a file into the folder, and removes it here: its URI."""
-        name = f"{uuid4().hex}-{path.name}"
+        key = self._new_key(path.name)
         with self._in_words(), path.open("rb") as file:
-            self._client.upload_fileobj(file, self._bucket, f"{self._prefix}/{name}")
+            self._client.upload_fileobj(file, self._bucket, key)
         path.unlink()
-        return f"{self.uri}/{name}"
+        return f"s3://{self._bucket}/{key}"
 
     def manifest(self, files: list[str]) -> str:
         """Writes a manifest of files that must all be there: its URI."""
         entries = [{"url": uri, "mandatory": True} for uri in files]
-        name = f"{uuid4().hex}.manifest"
+        key = self._new_key("manifest")
         with self._in_words():
             self._client.put_object(
-                Bucket=self._bucket,
-                Key=f"{self._prefix}/{name}",
-                Body=json.dumps({"entries": entries}).encode(),
+                Bucket=self._bucket, Key=key, Body=json.dumps({"entries": entries}).encode()
             )
-        return f"{self.uri}/{name}"
+        return f"s3://{self._bucket}/{key}"
 
     def clear(self) -> None:
         """Removes every file of the folder."""
         with self._in_words():
             pages = self._client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self._bucket, Prefix=f"{self._prefix}/"):
-                if found := [{"Key": entry["Key"]} for entry in page.get("Contents", [])]:
-                    self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": found})
+                self._delete([entry["Key"] for entry in page.get("Contents", [])])
+
+    def discard(self) -> None:
+        """Removes the files that were written here."""
+        with self._in_words():
+            for start in range(0, len(self._keys), DELETED_AT_ONCE):
+                self._delete(self._keys[start : start + DELETED_AT_ONCE])
+
+    def _new_key(self, name: str) -> str:
+        self._keys.append(f"{self._prefix}/{uuid4().hex}-{name}")
+        return self._keys[-1]
+
+    def _delete(self, keys: list[str]) -> None:
+        if keys:
+            found = {"Objects": [{"Key": key} for key in keys]}
+            self._client.delete_objects(Bucket=self._bucket, Delete=found)
 
     def _in_words(self) -> Any:
         return s3_errors_in_words(f"SPARKIFY_S3_WORK: {self.uri}", needs=WRITING)
