@@ -407,6 +407,31 @@ def test_a_lost_answer_to_commit_is_not_done_twice(made: RedshiftPlatform) -> No
     assert made.rows("SELECT COUNT(*) FROM staging_events") == [(5,)]
 
 
+@pytest.mark.parametrize("fault", [DROP_BEFORE, DROP_AFTER, CONFLICT])
+def test_a_lost_answer_to_commit_is_asked_for_again(
+    fault: Fault, made: RedshiftPlatform, impatient: None
+) -> None:
+    made.server.fail(DROP_AFTER, matching="COMMIT")
+    for _ in range(engine.ATTEMPTS - 1):
+        made.server.fail(fault, matching="SELECT token")
+    assert load(made).new == 1
+    assert [sql[:4] for sql in sent(made)].count("COPY") == 2
+    assert made.server.pending == 0
+
+
+def test_a_commit_of_which_nobody_knows_is_said(made: RedshiftPlatform, impatient: None) -> None:
+    made.server.fail(DROP_AFTER, matching="COMMIT")
+    for _ in range(engine.ATTEMPTS):
+        made.server.fail(DROP_AFTER, matching="SELECT token")
+    with pytest.raises(
+        SparkifyError, match=r"was committed is not known: the conn.* Run it again: nothing is load"
+    ) as error:
+        load(made)
+    assert "Nothing was changed" not in str(error.value)
+    assert made.rows("SELECT COUNT(*) FROM staging_events") == [(5,)]
+    assert load(made).unchanged == 1
+
+
 def test_a_conflict_that_stays_is_said(made: RedshiftPlatform, impatient: None) -> None:
     for _ in range(engine.ATTEMPTS):
         made.server.fail(CONFLICT, matching="INSERT INTO")

@@ -384,14 +384,12 @@ class RedshiftWarehouse(Warehouse):
                 reason = str(interruption)
             if attempt < ATTEMPTS:
                 dg.get_dagster_logger().info(f"{label}: {reason}: trying again")
-                time.sleep(random.random() * 2**attempt)  # noqa: S311  # no secret
+                _pause(attempt)
         raise SparkifyError(f"{self.address}: {reason}, {ATTEMPTS} times. Nothing was changed.")
 
     @contextmanager
     def transaction(self, label: str = "") -> Iterator[Session]:
-        connection = self.connect(label)
-        try:
-            session = RedshiftSession(self, connection)
+        with self._connected(label) as session:
             token = self._begin(session, label)
             try:
                 yield session
@@ -400,6 +398,12 @@ class RedshiftWarehouse(Warehouse):
                     session.execute("ROLLBACK")
                 raise
             self._commit(session, token)
+
+    @contextmanager
+    def _connected(self, label: str) -> Iterator[RedshiftSession]:
+        connection = self.connect(label)
+        try:
+            yield RedshiftSession(self, connection)
         finally:
             with suppress(Error, OSError):
                 connection.close()
@@ -516,9 +520,29 @@ class RedshiftWarehouse(Warehouse):
                 session.execute(f"ANALYZE {self.published(table)}")
 
     def _was_committed(self, token: str) -> bool:
-        with self.transaction("commit") as session:  # it has the lock: the other one has ended
-            query = f"SELECT token FROM {self._mutex} WHERE token = ?"
-            return bool(session.rows(query, [token]))
+        """Whether a transaction was committed; asked as often as a transaction is tried.
+
+        Raises:
+            SparkifyError: nobody answers.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with self._connected("commit") as session:
+                    self._begin(session, "commit")  # it has the lock: the other one has ended
+                    query = f"SELECT token FROM {self._mutex} WHERE token = ?"
+                    return bool(session.rows(query, [token]))
+            except (Interrupted, SparkifyError) as error:
+                reason = str(error).rstrip(".")
+            _pause(attempt)
+        raise SparkifyError(
+            f"{self.address}: the connection broke off at the end of the transaction, and whether "
+            f"it was committed is not known: {reason}. Run it again: nothing is loaded twice."
+        )
+
+
+def _pause(attempt: int) -> None:
+    """Waits before something is tried again, longer and longer."""
+    time.sleep(random.random() * 2**attempt)  # noqa: S311  # no secret
 
 
 def literal(text: str) -> str:
