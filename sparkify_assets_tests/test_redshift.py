@@ -9,6 +9,7 @@ import json
 import logging
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -594,6 +595,8 @@ def test_no_connection(
     failed = failure_of(made.run("staging_events"))
     assert re.search(said, failed), failed
     assert failed.startswith(f"{variables.get('REDSHIFT_DATABASE', 'dev')}.sparkify_test on ")
+    assert failed.count("sparkify_test on ") == 1
+    assert failed.endswith(".") and not failed.endswith("..")
     assert "wrong-word" not in failed
     assert made.server.password not in failed
 
@@ -656,6 +659,56 @@ def test_ways_in_by_iam(
     assert not {"host", "password", "timeout"} & told.keys()
     assert told["sslmode"] == "verify-full"
     assert told["tcp_keepalive_idle"] == 60
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"AWS_PROFILE": "nope"}, "wrong AWS configuration: .*profile .nope.*. Set AWS_PROFILE."),
+        (
+            {"AWS_PROFILE": "nope", "REDSHIFT_REGION": "us-west-2"},
+            "wrong AWS configuration: .*profile .nope.*. Set AWS_PROFILE.",
+        ),
+        ({"AWS_DEFAULT_REGION": ""}, "needs a region. Set REDSHIFT_REGION, or AWS_DEFAULT_REGION."),
+    ],
+)
+def test_no_way_in_by_iam(
+    variables: dict[str, str],
+    said: str,
+    made: RedshiftPlatform,
+    caught: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("REDSHIFT_HOST", "REDSHIFT_PASSWORD"):
+        monkeypatch.delenv(name)
+    for name, value in {"REDSHIFT_WORKGROUP": "w", **variables}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SparkifyError, match=rf"^dev.sparkify_test on w: .*{said}$"):
+        load(made)
+    assert caught == []
+
+
+@pytest.mark.parametrize("is_named", [True, False], ids=["host", "no host"])
+def test_no_answer(
+    is_named: bool,
+    made: RedshiftPlatform,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The limit is that of the look at a host that is named; the driver has none."""
+
+    def connect(*address: object, **arguments: object) -> None:
+        raise TimeoutError("timed out")
+
+    if is_named:
+        monkeypatch.setattr(socket, "create_connection", connect)
+    else:
+        monkeypatch.delenv("REDSHIFT_HOST")
+        monkeypatch.delenv("REDSHIFT_PASSWORD")
+        monkeypatch.setenv("REDSHIFT_WORKGROUP", "w")
+        monkeypatch.setattr(redshift_connector, "connect", connect)
+    limit = " within 20 s" if is_named else ""
+    with pytest.raises(SparkifyError, match=rf": it does not answer{limit}\. Its security group"):
+        load(made)
 
 
 def test_a_login_by_iam(

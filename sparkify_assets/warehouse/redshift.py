@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
 
+import boto3
 import dagster as dg
 import duckdb
 import redshift_connector
@@ -421,6 +422,8 @@ class RedshiftWarehouse(Warehouse):
             ways = {"iam": True, "is_serverless": True, "serverless_work_group": self.workgroup}
         elif password := RedshiftSettings.from_environment().password:
             ways["password"] = password.get_secret_value()
+        if ways["iam"]:
+            ways["region"] = self._region_of_iam()
         if self.host:
             ways |= {"host": self.host, "port": self.port}
         try:
@@ -428,7 +431,6 @@ class RedshiftWarehouse(Warehouse):
                 socket.create_connection((self.host, self.port), CONNECT_SECONDS).close()
             connection = redshift_connector.connect(
                 database=self.database,
-                region=self.region,
                 sslmode=self.sslmode,
                 application_name=f"sparkify_assets {label}",
                 tcp_keepalive_idle=60,
@@ -446,14 +448,30 @@ class RedshiftWarehouse(Warehouse):
         connection.autocommit = True  # transactions are begun and ended here, in words
         return connection
 
+    def _region_of_iam(self) -> str:
+        """The region to log in: without one the driver would guess it from the host's names."""
+        try:
+            found = boto3.Session().region_name
+        except BotoCoreError as error:
+            raise SparkifyError(
+                f"{self.address}: wrong AWS configuration: {error}. Set AWS_PROFILE."
+            ) from None
+        if region := self.region or found:
+            return str(region)
+        raise SparkifyError(
+            f"{self.address}: the login by IAM needs a region. Set REDSHIFT_REGION, or "
+            "AWS_DEFAULT_REGION."
+        )
+
     def _why_no_connection(self, error: Exception) -> SparkifyError:
         causes = [error, *(arg for arg in error.args if isinstance(arg, OSError))]
         if any(isinstance(cause, socket.gaierror) for cause in causes):
             words = "no machine has this name. Set REDSHIFT_HOST to the endpoint, without a port"
         elif any(isinstance(cause, TimeoutError) for cause in causes):
+            limit = f" within {CONNECT_SECONDS} s" if self.host else ""
             words = (
-                f"it does not answer within {CONNECT_SECONDS} s. Its security group must let this "
-                "machine in, and it must be reachable from here"
+                f"it does not answer{limit}. Its security group must let this machine in, and it "
+                "must be reachable from here"
             )
         elif any(isinstance(cause, ssl.SSLError) for cause in causes):
             words = (
@@ -463,7 +481,8 @@ class RedshiftWarehouse(Warehouse):
         elif any(isinstance(cause, OSError) for cause in causes):
             words = f"it cannot be reached: {causes[-1]}. Set REDSHIFT_HOST and REDSHIFT_PORT"
         else:
-            words = str(self.in_words(error))
+            said = self.in_words(error)
+            return said if isinstance(said, SparkifyError) else SparkifyError(f"{said}.")
         return SparkifyError(f"{self.address}: {words}.")
 
     def in_words(self, error: Exception) -> Exception:
