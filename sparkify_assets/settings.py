@@ -8,7 +8,7 @@ import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,6 +20,7 @@ class Environment(BaseSettings):
     """Variables that share a prefix, read and validated."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, populate_by_name=True)
+    unsaid: ClassVar[tuple[str, ...]] = ()  # variables whose wrong values may hold secrets
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -46,9 +47,8 @@ class Environment(BaseSettings):
                 message = problem["msg"].removeprefix("Value error, ")
                 if problem["loc"]:
                     name = prefix + str(problem["loc"][0]).upper().removeprefix(prefix)
-                    message = (
-                        f"{name} is {str(problem['input'])!r}: {message[0].lower()}{message[1:]}"
-                    )
+                    value = "wrong" if name in cls.unsaid else repr(str(problem["input"]))
+                    message = f"{name} is {value}: {message[0].lower()}{message[1:]}"
                 problems.append(message)
         if problems:
             raise SparkifyError(
@@ -105,6 +105,7 @@ class RedshiftSettings(Environment):
     """Where a Redshift warehouse is and who enters it, each as a variable `REDSHIFT_<NAME>`."""
 
     model_config = SettingsConfigDict(env_prefix="REDSHIFT_")
+    unsaid = ("REDSHIFT_HOST", "REDSHIFT_COPY_ROLE")
 
     host: str | None = Field(None, description="endpoint; with IAM it is looked up")
     port: int = Field(5439, ge=1, le=65_535, description="port of the endpoint")
@@ -130,6 +131,13 @@ class RedshiftSettings(Environment):
     timeout_seconds: int = Field(
         3_600, ge=1, description="how long a statement may take, and wait for another run"
     )
+
+    @field_validator("host")
+    @classmethod
+    def _only_a_host(cls, host: str | None) -> str | None:
+        if host and re.search(r"[@/\s]", host):
+            raise ValueError("it is not the name of a host alone, without user, password and path")
+        return host
 
     @field_validator("copy_role")
     @classmethod

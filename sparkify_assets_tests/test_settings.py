@@ -127,9 +127,12 @@ def test_ways_into_redshift(monkeypatch: pytest.MonkeyPatch, variables: dict[str
         ({"REDSHIFT_PORT": "https"}, "REDSHIFT_PORT is 'https': input should be a valid integer"),
         ({"REDSHIFT_SCHEMA": "Music"}, "REDSHIFT_SCHEMA is 'Music': string should match pattern"),
         (
-            {"REDSHIFT_COPY_ROLE": "me'"},
-            "REDSHIFT_COPY_ROLE is .*: it is neither the ARN of a role",
+            {"REDSHIFT_COPY_ROLE": "aws_access_key_id=a;aws_secret_access_key=secret-word"},
+            "REDSHIFT_COPY_ROLE is wrong: it is neither the ARN of a role",
         ),
+        ({"REDSHIFT_HOST": "etl:secret-word@host"}, "REDSHIFT_HOST is wrong: it is not the name"),
+        ({"REDSHIFT_HOST": "jdbc://host/dev"}, "REDSHIFT_HOST is wrong: it is not the name"),
+        ({"REDSHIFT_HOST": "host secret-word"}, "REDSHIFT_HOST is wrong: it is not the name"),
         ({"REDSHIFT_PASWORD": "secret-word"}, "REDSHIFT_PASWORD is not .*maybe REDSHIFT_PASSWORD"),
     ],
 )
@@ -143,9 +146,38 @@ def test_a_wrong_setting_of_redshift_is_named(
     assert "secret-word" not in str(error.value)
 
 
-@pytest.mark.parametrize("work", [None, "work", "https://bucket/work"])
+@pytest.mark.parametrize("work", [None, "work", "https://bucket/work", "s3://", "s3:///work"])
 def test_redshift_needs_a_work_folder(monkeypatch: pytest.MonkeyPatch, work: str | None) -> None:
     for name, value in PASSWORD.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SparkifyError, match=f"SPARKIFY_S3_WORK is {work}: Redshift copies from S3"):
         warehouse_of(Settings(target="redshift", s3_work=work))
+
+
+@pytest.mark.parametrize(
+    ("work", "data", "is_refused"),
+    [
+        ("s3://b/data", "s3://b/data", True),
+        ("s3://b/data/work/", "s3://b/data", True),
+        ("s3://b/work", "s3://b/work/log_data/", True),
+        ("s3://b/work", "s3://b", True),
+        ("s3://b", "s3://b/log_data", True),
+        ("s3://b/data_work", "s3://b/data", False),
+        ("s3://b/work", "s3://other/work", False),
+        ("s3://b/work", "/data", False),
+        ("s3://b/work", None, False),
+    ],
+)
+def test_the_work_folder_is_apart_from_the_sources(
+    monkeypatch: pytest.MonkeyPatch, work: str, data: str | None, is_refused: bool
+) -> None:
+    for name, value in PASSWORD.items():
+        monkeypatch.setenv(name, value)
+    songs = "elsewhere" if data else None
+    settings = Settings(target="redshift", s3_work=work, log_data=data, song_data=songs)
+    if is_refused:
+        said = f"SPARKIFY_S3_WORK is {work} and SPARKIFY_LOG_DATA is {data}: .* Set SPARKIFY_S3_W"
+        with pytest.raises(SparkifyError, match=said):
+            warehouse_of(settings)
+    else:
+        assert warehouse_of(settings).kind == "redshift"

@@ -1,5 +1,7 @@
 """Where the tables are: on DuckDB or Redshift, as the settings say."""
 
+import re
+
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.settings import RedshiftSettings, Settings
 from sparkify_assets.warehouse.base import Warehouse
@@ -11,14 +13,24 @@ def warehouse_of(settings: Settings) -> Warehouse:
     if settings.target == DuckDBWarehouse.kind:
         return DuckDBWarehouse(path=str(settings.duckdb_path))
     redshift = RedshiftSettings.from_environment()
-    if not (settings.s3_work or "").startswith("s3://"):
+    work = (settings.s3_work or "").rstrip("/")
+    if not re.match("s3://[^/]", work):
         raise SparkifyError(
             f"SPARKIFY_S3_WORK is {settings.s3_work}: Redshift copies from S3. Set it to a folder "
             "that is for nothing else, s3://bucket/folder, which you may write and it may read."
         )
+    for variable, place in (
+        ("SPARKIFY_SONG_DATA", settings.song_data),
+        ("SPARKIFY_LOG_DATA", settings.log_data),
+    ):
+        folders = [f"{work}/", f"{(place or '').rstrip('/')}/"]
+        if folders[0].startswith(folders[1]) or folders[1].startswith(folders[0]):
+            raise SparkifyError(
+                f"SPARKIFY_S3_WORK is {settings.s3_work} and {variable} is {place}: what is copied "
+                "from one would be read or removed as part of the other. Set SPARKIFY_S3_WORK to a "
+                "folder that is for nothing else."
+            )
     # whoever uses no Redshift need not wait for its libraries
     from sparkify_assets.warehouse.redshift import RedshiftWarehouse
 
-    return RedshiftWarehouse(
-        s3_work=str(settings.s3_work).rstrip("/"), **redshift.model_dump(exclude={"password"})
-    )
+    return RedshiftWarehouse(s3_work=work, **redshift.model_dump(exclude={"password"}))
