@@ -28,10 +28,8 @@ from sparkify_assets.errors import SparkifyError
 CONNECTIONS = 32  # requests at once
 PATIENCE_SECONDS = 20  # for a connection, and for the next bytes on it
 
-CREDENTIALS = (
-    "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for a public bucket, "
-    "SPARKIFY_S3_ANONYMOUS=true"
-)
+CREDENTIALS = "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+OR_NONE = "; for a public bucket, SPARKIFY_S3_ANONYMOUS=true"  # not to write to it
 READING = "s3:ListBucket on the bucket and s3:GetObject on its objects"
 DENIED = f"access is denied. This needs {{needs}}. {CREDENTIALS}"
 REGION = "the bucket is in another region. Set AWS_DEFAULT_REGION to its region"
@@ -100,4 +98,6 @@ def s3_errors_in_words(uri: str, needs: str = READING) -> Iterator[None]:
         words = f"S3 cannot be read: {error}"
     else:
         return
+    if needs == READING:
+        words = words.replace(CREDENTIALS, CREDENTIALS + OR_NONE)
     raise SparkifyError(f"{uri}: {words}.") from None

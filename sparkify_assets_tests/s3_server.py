@@ -43,6 +43,7 @@ MISSING = Fault(404, "NoSuchKey")
 SHORT = Fault(is_short=True)
 RESET = Fault(is_reset=True)
 RESET_MIDWAY = Fault(is_short=True, is_reset=True)
+LISTING = None  # what stands for a key where a listing shall fail
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class S3Server:
         self.most_at_once = self._at_once = 0
         self.latency = 0.0
         self.before: Callable[[Request], None] = lambda request: None
-        self._faults: list[tuple[str, str, Iterator[Fault]]] = []
+        self._faults: list[tuple[str, str | None, Iterator[Fault]]] = []
 
     @property
     def url(self) -> str:
@@ -101,8 +102,14 @@ class S3Server:
         assert found
         return bytes(found.value)
 
-    def fail(self, faults: Iterable[Fault], key: str = "", method: str = "GET") -> None:
-        """Answers the next such requests for objects whose keys hold a text with these faults."""
+    def fail(self, faults: Iterable[Fault], key: str | None = "", method: str = "GET") -> None:
+        """Answers the next such requests with these faults.
+
+        Args:
+            faults: as many as there are requests to fail.
+            key: what the keys of the objects hold; or LISTING.
+            method: the method of the requests.
+        """
         self._faults.append((method, key, iter(faults)))
 
     @property
@@ -155,8 +162,8 @@ class S3Server:
     def _next_fault(self, request: Request) -> Fault:
         with self._lock:
             for method, part, faults in self._faults:
-                meets = request.method == method and request.key and part in request.key
-                if meets and (fault := next(faults, None)):
+                meets = not request.key if part is LISTING else request.key and part in request.key
+                if meets and request.method == method and (fault := next(faults, None)):
                     return fault
         return Fault()
 

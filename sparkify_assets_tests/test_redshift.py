@@ -38,7 +38,8 @@ from sparkify_assets.warehouse.redshift import RedshiftWarehouse, literal
 from sparkify_assets_tests.conftest import write_made_data
 from sparkify_assets_tests.platform import LivePlatform, RedshiftPlatform, failure_of
 from sparkify_assets_tests.redshift_server import CONFLICT, DROP_AFTER, DROP_BEFORE, Fault
-from sparkify_assets_tests.s3_server import BUCKET, DENIED, S3Server
+from sparkify_assets_tests.s3_server import BUCKET, DENIED, LISTING, S3Server
+from sparkify_assets_tests.s3_server import Fault as S3Fault
 
 WORK = "work/sparkify/"
 
@@ -499,10 +500,27 @@ def test_a_work_folder_that_cannot_be_written(made: RedshiftPlatform, s3_server:
         load(made)
     assert str(error.value).startswith(f"SPARKIFY_S3_WORK: s3://{BUCKET}/{WORK}")
     assert "access is denied. This needs s3:PutObject" in str(error.value)
+    assert "ANONYMOUS" not in str(error.value)
     assert "staging_events" not in made.table_names()
-    made.settings["s3_work"] = "s3://no-such-bucket/work"
-    with pytest.raises(SparkifyError, match=r"SPARKIFY_S3_WORK: s3://no-such-bucket/work/"):
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (DENIED, "access is denied. This needs s3:PutObject, .* Set AWS_PROFILE, or [A-Z_ and]+"),
+        (S3Fault(400, "ExpiredToken"), "the credentials have expired: log in again. .*"),
+        (S3Fault(404, "NoSuchBucket"), "there is no such bucket. Check the address"),
+    ],
+)
+def test_a_work_folder_that_cannot_be_listed(
+    fault: S3Fault, said: str, made: RedshiftPlatform, s3_server: S3Server
+) -> None:
+    """What HEAD is refused for has no reason in words, so it is not the first thing to be asked."""
+    for method in ("GET", "HEAD"):
+        s3_server.fail(repeat(fault), key=LISTING, method=method)
+    with pytest.raises(SparkifyError, match=rf"^SPARKIFY_S3_WORK: s3://{BUCKET}/{WORK}.*: {said}"):
         load(made)
+    assert "staging_events" not in made.table_names()
 
 
 def test_a_source_object_that_goes_away(made: RedshiftPlatform, s3_server: S3Server) -> None:

@@ -35,6 +35,7 @@ from sparkify_assets_tests.s3_server import (
     BUCKET,
     DENIED,
     INTERNAL_ERROR,
+    LISTING,
     MISSING,
     RESET,
     RESET_MIDWAY,
@@ -330,6 +331,33 @@ def test_what_stays_is_said_and_nothing_is_loaded(
     server.reset()
     server.put("log_data/a.json", lines(1))
     assert loader.load().loaded == 1
+
+
+@pytest.mark.parametrize("fault", [SLOW_DOWN, INTERNAL_ERROR, RESET])
+def test_a_listing_is_tried_again(fault: Fault, server: S3Server) -> None:
+    for number in range(1_500):
+        server.put(f"log_data/{number}.json", "{}")
+    server.fail([fault, fault], key=LISTING)
+    assert len(source(attempts=3).objects()) == 1_500
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (DENIED, "access is denied. This needs s3:ListBucket .*SPARKIFY_S3_ANONYMOUS=true"),
+        (Fault(400, "ExpiredToken"), "the credentials have expired: log in again"),
+        (SLOW_DOWN, "S3 says: .*SlowDown"),
+    ],
+)
+def test_a_listing_that_stays_refused_is_said(
+    fault: Fault, said: str, server: S3Server, loader: Loader
+) -> None:
+    server.put("log_data/a.json", lines(1))
+    server.fail(repeat(fault), key=LISTING)
+    with pytest.raises(SparkifyError, match=rf"^s3://{BUCKET}/log_data/: {said}"):
+        loader.load(source(attempts=2))
+    assert loader.is_empty()
 
 
 @pytest.mark.faults

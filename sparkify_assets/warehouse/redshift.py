@@ -290,8 +290,13 @@ class WorkFolder:
         self._bucket, _, self._prefix = self.uri.removeprefix("s3://").partition("/")
         self._keys: list[str] = []
         self._client = warehouse.s3_client
+
+    @cached_property
+    def region(self) -> str | None:
+        """The region of the bucket; to be asked for late, since this answer never says why not."""
         with self._in_words():
-            self.region = self._client.head_bucket(Bucket=self._bucket).get("BucketRegion")
+            answer = self._client.head_bucket(Bucket=self._bucket)
+        return str(answer["BucketRegion"]) if "BucketRegion" in answer else None
 
     def upload(self, path: Path) -> str:
         """Copies a file into the folder, and removes it here: its URI."""
