@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -54,6 +55,14 @@ def made(redshift: RedshiftPlatform) -> RedshiftPlatform:
 @pytest.fixture
 def platform(redshift: RedshiftPlatform) -> RedshiftPlatform:
     return redshift
+
+
+@pytest.fixture(params=["redshift", pytest.param("live", marks=pytest.mark.redshift)])
+def either(request: pytest.FixtureRequest) -> RedshiftPlatform:
+    """Made data, nothing of it loaded: on the stand-in, and on a cluster that there may be."""
+    found: RedshiftPlatform = request.getfixturevalue(request.param)
+    write_made_data(found)
+    return found
 
 
 @pytest.fixture
@@ -139,7 +148,7 @@ def test_a_publish_statement_by_statement(published: RedshiftPlatform) -> None:
     mutex = '"sparkify_test".sparkify_mutex'
     assert changes[:7] == [
         "SET statement_timeout TO 3600000",
-        f"SET query_group TO 'sparkify {label}'",
+        "SET query_group TO 'sparkify users'",
         'SET search_path TO "sparkify_test"',
         "BEGIN",
         f"LOCK {mutex}",
@@ -219,6 +228,9 @@ def test_copy_says_it_all(
     assert len(records) == 5
     assert all(list(record) == columns for record in records)
     assert work_files(s3_server) == []
+    readers = [r.headers["AUTHORIZATION"] for r in s3_server.reads if r.key.startswith(WORK)]
+    assert readers
+    assert all("Credential=redshift/" in reader for reader in readers)  # COPY, and nobody here
 
 
 def test_the_default_role(made: RedshiftPlatform, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -543,15 +555,19 @@ def test_two_loads_at_once(made: RedshiftPlatform) -> None:
     assert made.rows("SELECT COUNT(*) FROM staging_events") == [(5,)]
 
 
-def test_waiting_for_another_run_is_bounded(
-    published: RedshiftPlatform, monkeypatch: pytest.MonkeyPatch
+def test_waiting_for_another_run_is_said_and_bounded(
+    published: RedshiftPlatform, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(engine, "WAIT_SECONDS", 0.2)
+    said = "users run: waits for another run that writes to dev.sparkify_test on 127.0.0.1"
     with warehouse(published).transaction("the other one"):
         monkeypatch.setenv("REDSHIFT_TIMEOUT_SECONDS", "1")
-        with pytest.raises(
-            SparkifyError, match=r"waited too long for another run.*TIMEOUT_SECONDS"
+        with (
+            caplog.at_level(logging.INFO, logger="dagster"),
+            pytest.raises(SparkifyError, match=r"waited too long for another run.*TIMEOUT_SECONDS"),
         ):
             publish(published)
+    assert said in caplog.text
 
 
 @pytest.mark.faults
@@ -790,3 +806,53 @@ def test_loads_at_once_do_not_conflict(live: LivePlatform) -> None:
     with ThreadPoolExecutor() as pool:
         done = [run.result() for run in [pool.submit(load, live) for _ in range(3)]]
     assert sorted(one.new for one in done) == [0, 0, 1]
+
+
+# What the three tests below record is in the report of `pytest -m redshift --junit-xml=FILE`.
+
+
+def test_what_a_failed_copy_says(
+    either: RedshiftPlatform,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:
+    def unload(*arguments: Any) -> Iterator[Path]:
+        for path in engine_unload(*arguments):
+            path.write_bytes(gzip.compress(b'{"sessionid": "x"}'))
+            yield path
+
+    engine_unload = engine._unload
+    monkeypatch.setattr(engine, "_unload", unload)
+    with pytest.raises(SparkifyError) as said:
+        load(either)
+    record_property("said", str(said.value))
+    assert "staging_events" not in either.table_names()
+
+
+def test_what_is_noticed_of_a_copy(
+    either: RedshiftPlatform,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:
+    def copy(session: engine.RedshiftSession, *arguments: Any) -> None:
+        engine_copy(session, *arguments)
+        record_property("notices", list(session._connection.notices))
+
+    engine_copy = engine.RedshiftSession._copy
+    monkeypatch.setattr(engine.RedshiftSession, "_copy", copy)
+    assert load(either).loaded == 5
+
+
+@pytest.mark.redshift
+def test_the_default_role_of_the_cluster(
+    live: LivePlatform,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:
+    [(role,)] = live.rows("SELECT default_iam_role()")
+    record_property("role", role)
+    if not role or not str(role).startswith("arn:"):
+        pytest.skip("the cluster or workgroup has no default role")
+    write_made_data(live)
+    monkeypatch.setenv("REDSHIFT_COPY_ROLE", "default")
+    assert load(live).loaded == 5

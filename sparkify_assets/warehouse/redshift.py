@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from threading import Timer
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -54,7 +55,11 @@ ATTEMPTS = 5  # of a whole transaction
 FORGOTTEN_AT_ONCE = 10_000  # objects in one DELETE: a statement may have 16 MB
 DELETED_AT_ONCE = 1_000  # files: S3 takes no more
 ROWS_IN_ONE_FILE = 10_000  # so many or more are spread over all slices
-WRITING = "s3:PutObject, s3:GetObject and s3:DeleteObject there, and s3:ListBucket on the bucket"
+WAIT_SECONDS = 5  # for another run, before that is said
+WRITING = (
+    "s3:PutObject, s3:AbortMultipartUpload and s3:DeleteObject there, and s3:ListBucket on the "
+    "bucket"
+)
 CONFLICTS = re.compile(
     r"^1023$|Serializable isolation violation|conflict with concurrent transaction"
     r"|could not open relation with OID|deadlock detected"
@@ -509,7 +514,8 @@ class RedshiftWarehouse(Warehouse):
         """Begins the transaction under the lock: the token by which its commit can be known."""
         schema, mutex = quote(self.schema_name), self._mutex
         session.execute(f"SET statement_timeout TO {self.timeout_seconds * 1_000}")
-        session.execute(f"SET query_group TO {literal(f'sparkify {label}')}")
+        asset = label.partition(" ")[0]  # a queue can name it, as it cannot name a run
+        session.execute(f"SET query_group TO {literal(f'sparkify {asset}'.rstrip())}")
         found = session.rows(
             "SELECT n.nspname, c.relname FROM pg_namespace AS n LEFT JOIN pg_class AS c "
             "ON c.relnamespace = n.oid AND c.relname = ? WHERE n.nspname = ?",
@@ -527,7 +533,16 @@ class RedshiftWarehouse(Warehouse):
         session.execute(f"SET search_path TO {schema}")
         token, now = uuid4().hex, datetime.now(UTC).replace(tzinfo=None)
         session.execute("BEGIN")
-        session.execute(f"LOCK {mutex}")  # before anything takes the transaction's snapshot
+        waiting = Timer(
+            WAIT_SECONDS,
+            dg.get_dagster_logger().info,
+            [f"{label}: waits for another run that writes to {self.address}"],
+        )
+        waiting.start()
+        try:
+            session.execute(f"LOCK {mutex}")  # before anything takes the transaction's snapshot
+        finally:
+            waiting.cancel()
         session.execute(f"DELETE FROM {mutex} WHERE written_at < ?", [now - timedelta(days=1)])
         session.execute(f"INSERT INTO {mutex} VALUES (?, ?)", [token, now])
         return token
