@@ -808,14 +808,10 @@ def test_loads_at_once_do_not_conflict(live: LivePlatform) -> None:
     assert sorted(one.new for one in done) == [0, 0, 1]
 
 
-# What the three tests below record is in the report of `pytest -m redshift --junit-xml=FILE`.
+# What the three tests below print is shown by `pytest -m redshift -rP`.
 
 
-def test_what_a_failed_copy_says(
-    either: RedshiftPlatform,
-    monkeypatch: pytest.MonkeyPatch,
-    record_property: Callable[[str, object], None],
-) -> None:
+def test_what_a_failed_copy_says(either: RedshiftPlatform, monkeypatch: pytest.MonkeyPatch) -> None:
     def unload(*arguments: Any) -> Iterator[Path]:
         for path in engine_unload(*arguments):
             path.write_bytes(gzip.compress(b'{"sessionid": "x"}'))
@@ -825,18 +821,16 @@ def test_what_a_failed_copy_says(
     monkeypatch.setattr(engine, "_unload", unload)
     with pytest.raises(SparkifyError) as said:
         load(either)
-    record_property("said", str(said.value))
+    print("said:", str(said.value))
     assert "staging_events" not in either.table_names()
 
 
 def test_what_is_noticed_of_a_copy(
-    either: RedshiftPlatform,
-    monkeypatch: pytest.MonkeyPatch,
-    record_property: Callable[[str, object], None],
+    either: RedshiftPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def copy(session: engine.RedshiftSession, *arguments: Any) -> None:
         engine_copy(session, *arguments)
-        record_property("notices", list(session._connection.notices))
+        print("notices:", list(session._connection.notices))
 
     engine_copy = engine.RedshiftSession._copy
     monkeypatch.setattr(engine.RedshiftSession, "_copy", copy)
@@ -845,12 +839,10 @@ def test_what_is_noticed_of_a_copy(
 
 @pytest.mark.redshift
 def test_the_default_role_of_the_cluster(
-    live: LivePlatform,
-    monkeypatch: pytest.MonkeyPatch,
-    record_property: Callable[[str, object], None],
+    live: LivePlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [(role,)] = live.rows("SELECT default_iam_role()")
-    record_property("role", role)
+    print("role:", role)
     if not role or not str(role).startswith("arn:"):
         pytest.skip("the cluster or workgroup has no default role")
     write_made_data(live)
