@@ -136,8 +136,9 @@ def most_played_songs(events: list[Record], catalogue: list[Record]) -> set[tupl
     for rank, (song, artist), rows in ranked(songplays(events, catalogue), lambda r: r[10:12]):
         song_id = min((row[4] for row in rows if row[4]), default=None)
         moments = [row[1] for row in rows]
-        counts = (len(rows), listeners(rows), min(moments), max(moments))
-        result.add((rank, song, artist, *counts, song_id, song_id is not None))
+        known = (song_id, song_id is not None)
+        counts = (len(rows), listeners(rows), *known, min(moments), max(moments))
+        result.add((rank, song, artist, *counts))
     return result
 
 

@@ -88,7 +88,7 @@ def who_upgrades(events: Records, catalogue: Records) -> Rows:
 
 def what_does_the_catalogue_lack(events: Records, catalogue: Records) -> Rows:
     total = len(star.plays_of(events))
-    lacking = [s for s in star.most_played_songs(events, catalogue) if not s[-1]]
+    lacking = [s for s in star.most_played_songs(events, catalogue) if not s[6]]
     rows = [(*s[:4], pytest.approx(100 * s[3] / total)) for s in lacking]
     return sorted(rows, key=lambda r: r[:3])[:10]
 

@@ -6,17 +6,17 @@ CREATE TABLE most_played_songs (
     artist VARCHAR(1024) NOT NULL, -- artist as logged, repaired
     plays INTEGER NOT NULL, -- how often it was played
     listeners INTEGER NOT NULL, -- how many users played it
-    first_play TIMESTAMP NOT NULL, -- when it was first played, UTC
-    last_play TIMESTAMP NOT NULL, -- when it was last played, UTC
     song_id VARCHAR(64) REFERENCES songs (song_id), -- song in the catalogue, the smallest where several match
     in_catalogue BOOLEAN NOT NULL, -- whether the catalogue knows it
+    first_play TIMESTAMP NOT NULL, -- when it was first played, UTC
+    last_play TIMESTAMP NOT NULL, -- when it was last played, UTC
     PRIMARY KEY (song, artist)
 )
 DISTSTYLE ALL
 SORTKEY (rank, song, artist);
 
 INSERT INTO most_played_songs (
-    rank, song, artist, plays, listeners, first_play, last_play, song_id, in_catalogue
+    rank, song, artist, plays, listeners, song_id, in_catalogue, first_play, last_play
 )
 SELECT
     RANK() OVER (ORDER BY counted.plays DESC) AS rank,
@@ -24,10 +24,10 @@ SELECT
     counted.artist,
     counted.plays,
     counted.listeners,
-    counted.first_play,
-    counted.last_play,
     counted.song_id,
-    counted.song_id IS NOT NULL AS in_catalogue
+    counted.song_id IS NOT NULL AS in_catalogue,
+    counted.first_play,
+    counted.last_play
 FROM (
     SELECT
         COALESCE(NULLIF(p.song, ''), '(not logged)') AS song,
