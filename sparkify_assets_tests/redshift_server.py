@@ -543,7 +543,7 @@ _RESET = """
 DO $$
 DECLARE name text;
 BEGIN
-    PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
+    PERFORM pg_terminate_backend(pid, 30000) FROM pg_stat_activity
     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid();
     FOR name IN SELECT nspname FROM pg_namespace
     WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' LOOP

@@ -50,3 +50,10 @@ def test_a_wrong_warehouse_path_is_explained(
     assert re.search(said, failure_of(result))
     assert "SPARKIFY_DUCKDB_PATH" in failure_of(result)
     assert (tmp_path / "text.txt").read_text() == "precious " * 1_000
+
+
+def test_shells_and_tools_that_lag_behind_can_read_it(published: Platform) -> None:
+    """The header of the file, as DuckDB 1.4 and later read it: its format is 67 or less."""
+    header = published.warehouse.read_bytes()[:20]
+    assert header[8:12] == b"DUCK"
+    assert int.from_bytes(header[12:20], "little") <= 67

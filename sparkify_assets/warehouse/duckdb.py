@@ -19,6 +19,8 @@ from sparkify_assets.catalog import Table
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.warehouse.base import Landing, Row, Session, Warehouse, bare_columns, quote
 
+FORMAT = {"storage_compatibility_version": "v1.4.0"}  # of a new file: shells and BI tools lag
+
 # What makes DuckDB compute as Redshift does. (Order has no meaning in a table; keeping it costs.)
 SETTINGS = """
     SET integer_division = true;
@@ -121,7 +123,7 @@ class DuckDBWarehouse(Warehouse):
         holder = ""
         while True:
             try:
-                return duckdb.connect(self.path)
+                return duckdb.connect(self.path, config=FORMAT)
             except duckdb.Error as error:
                 problem = str(error)
             if "Could not set lock" not in problem:
