@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import dagster as dg
 import duckdb
@@ -19,7 +19,8 @@ from sparkify_assets.catalog import Table
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.warehouse.base import Landing, Row, Session, Warehouse, bare_columns, quote
 
-FORMAT = {"storage_compatibility_version": "v1.4.0"}  # of a new file: shells and BI tools lag
+# Of a new file: shells and BI tools lag behind.
+FORMAT: dict[str, Any] = {"storage_compatibility_version": "v1.4.0"}
 
 # What makes DuckDB compute as Redshift does. (Order has no meaning in a table; keeping it costs.)
 SETTINGS = """
