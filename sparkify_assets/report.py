@@ -30,8 +30,6 @@ WIDTH = 345  # of a chart with its labels: a phone's
 DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 LABELS = 40  # of them those of a number, for charts that Vega does not fit into a width
 BUSY_DAYS = 62  # with more, points would hide the line
-
-
 TOP, ALL = 10, 1_000_000
 READS = {  # how many rows of which marts
     "catalogue_coverage": 1,
@@ -64,7 +62,16 @@ class Findings:
 
     @classmethod
     def read(cls, session: Session, catalog: Catalog, address: str) -> "Findings":
-        """Reads what the report needs, and evaluates every check."""
+        """Reads what the report needs, and evaluates every check.
+
+        Raises:
+            SparkifyError: `sql/` lacks a mart that the report shows.
+        """
+        if missing := sorted(READS.keys() - catalog.tables.keys()):
+            raise SparkifyError(
+                f"listening_report shows {', '.join(missing)}, which no file of sql/ declares. "
+                "Put it back, or take it out of report.py."
+            )
         tables = [t for t in catalog.tables.values() if t not in catalog.ledgers]
         return cls(
             {name: session.first(catalog.tables[name], limit) for name, limit in READS.items()},

@@ -30,7 +30,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__, "dagster_webserver.webserver"])
 PLAN = simulator.Plan(songs=600, events=3_000)
 STAGING = ("staging_events", "staging_songs")
-ASSETS = (*STAGING, "users", "time")  # what is loaded, and some of what is made of it
+ASSETS = (*STAGING, "repaired_text", "users", "time")  # what is loaded, some of what is made
 LEDGERS = ("load_history", "rejected_records")
 MOMENTS = 15  # in each of two situations; twice as many where they show too few states
 STATES = 4  # of the warehouse, that the moments must show: each table is a transaction

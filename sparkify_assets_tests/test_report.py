@@ -76,6 +76,13 @@ def test_a_file_that_cannot_be_written(made: Platform) -> None:
     assert "SPARKIFY_REPORT_PATH names the file" in failure_of(result)
 
 
+def test_a_mart_that_was_taken_away_is_named(published: Platform) -> None:
+    (published.sql / "marts" / "plays_by_hour.sql").unlink()
+    (published.sql / "checks" / "plays_by_hour__every_play_counted.sql").unlink()
+    said = failure_of(published.run("listening_report"))
+    assert "listening_report shows plays_by_hour, which no file of sql/ declares" in said
+
+
 def test_without_tables_it_says_what_to_do(platform: Platform) -> None:
     platform.song_data.mkdir()
     said = failure_of(platform.run("listening_report"))
