@@ -29,7 +29,7 @@ MAIN, SECOND = "#11845b", "#c2570c"  # the template lightens them on a dark page
 WIDTH = 345  # of a chart with its labels: a phone's
 DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 LABELS = 40  # of them those of a number, for charts that Vega does not fit into a width
-BUSY_DAYS = 62  # with more, points would hide the line
+BUSY_DAYS = 62  # with more, points would hide the line, and gaps the bars
 TOP, ALL = 10, 1_000_000
 READS = {  # how many rows of which marts
     "catalogue_coverage": 1,
@@ -192,7 +192,7 @@ def _plays_by_location(rows: list[Row]) -> Figure:
 
 def _plays_by_day(days: list[Row]) -> Figure:
     shown = [_only(day, "date", "plays", "listeners", "active_users") for day in days]
-    plays = _daily(shown, "plays:Q", "plays a day", 110).mark_bar(color=MAIN)
+    plays = _daily(shown, "plays:Q", "plays a day", 110).mark_bar(color=MAIN, binSpacing=_gap(days))
     active = _daily(shown, "active_users:Q", "active users a day", 80).mark_line(
         color=SECOND, point={"color": SECOND} if len(days) <= BUSY_DAYS else False
     )
@@ -258,7 +258,7 @@ def _paid_and_free(days: list[Row], levels: list[Row]) -> Figure:
     ]
     chart = (
         _daily(parts, "plays:Q", "plays a day", 130)
-        .mark_bar()
+        .mark_bar(binSpacing=_gap(days))
         .encode(color=_colors("level", ["paid", "free"]))
     )
     plays = sum(row["plays"] for row in levels)
@@ -280,7 +280,7 @@ def _level_changes(days: list[Row], changes: list[Row]) -> Figure:
     ]
     chart = (
         _daily(parts, "users:Q", "users a day", 110)
-        .mark_bar()
+        .mark_bar(binSpacing=_gap(days))
         .encode(color=_colors("change", ["upgrades", "downgrades"]))
     )
     up, down = (sum(row[name] for row in changes) for name in ("upgrades", "downgrades"))
@@ -298,7 +298,7 @@ def _bars(what: str, bars: Iterable[tuple[str, int]]) -> Any:
         x=alt.X(
             "plays:Q",
             title="plays",
-            scale=alt.Scale(domain=[0, most * 1.25]),  # leaves room for the numbers
+            scale=alt.Scale(domain=[0, most * 1.35]),  # leaves room for the numbers
             axis=alt.Axis(tickCount=3, format="~s"),
         ),
         y=alt.Y(
@@ -330,6 +330,11 @@ def _daily(rows: list[Row], y: str, title: str, height: int) -> alt.Chart:
         x=alt.X("utcyearmonthdate(date):T", title="day, UTC", axis=dates),
         y=alt.Y(y, title=title, axis=whole),
     )
+
+
+def _gap(days: list[Row]) -> int:
+    """Pixels between the bars of two days."""
+    return int(len(days) <= BUSY_DAYS)
 
 
 def _chart(rows: list[Row], height: Any) -> alt.Chart:
