@@ -21,6 +21,7 @@ from sparkify_assets.audit import AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.console import counted
 from sparkify_assets.errors import SparkifyError
+from sparkify_assets.sources.base import SAMPLE, address_of
 from sparkify_assets.warehouse.base import Row, Session
 
 FONT = "Arial, Helvetica, Liberation Sans, sans-serif"  # as wide as where charts are laid out
@@ -124,7 +125,8 @@ def page_of(findings: Findings, figures: Sequence[Figure]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"number": _number, "share": _share, "cell": _cell, "date": _date}
+    templates.filters |= {"number": _number, "share": _share, "cell": _cell}
+    templates.filters |= {"date": _date, "place": _place}
     rows = findings.rows
     days = rows["plays_by_day"]
     return templates.get_template("report.html.jinja").render(
@@ -401,6 +403,11 @@ def _number(value: int) -> str:
 
 def _date(day: date) -> str:
     return f"{day.day} {day:%B %Y}"
+
+
+def _place(source_root: str) -> str:
+    place = address_of(source_root.removeprefix(SAMPLE))
+    return f"the sample data in {place}" if source_root.startswith(SAMPLE) else place
 
 
 def _share(part: int, whole: int) -> str:
