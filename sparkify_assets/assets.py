@@ -176,17 +176,19 @@ def staging_asset(
 
 def derived_asset(table: Table, catalog: Catalog, *, kind: str) -> dg.AssetsDefinition:
     """A table that is made from other tables: by its own INSERT, or by repair of their texts."""
+    names = set(table.upstream)
+    if names & {ledger.name for ledger in catalog.ledgers}:  # written when staging is loaded
+        names |= {staging.name for staging in catalog.staging}
     # in the catalogue's order: the first one that is missing is where to begin
-    upstream = [parent for parent in catalog.tables.values() if parent.name in table.upstream]
-    made_by = {
-        asset.name
-        for parent in upstream
-        for asset in (catalog.staging if parent in catalog.ledgers else [parent])
-    }
+    made_by = [
+        parent
+        for parent in catalog.tables.values()
+        if parent.name in names and parent not in catalog.ledgers
+    ]
 
     @dg.multi_asset(
         name=table.name,
-        specs=[_spec(table, sorted(made_by), kind)],
+        specs=[_spec(table, [parent.name for parent in made_by], kind)],
         check_specs=_check_specs(table),
         can_subset=True,
         required_resource_keys={"warehouse"},
@@ -195,7 +197,7 @@ def derived_asset(table: Table, catalog: Catalog, *, kind: str) -> dg.AssetsDefi
     )
     def publish(context: dg.AssetExecutionContext, config: PublishConfig) -> Results:
         def write(session: Session) -> tuple[dict[str, Any], None]:
-            for parent in upstream:
+            for parent in made_by:
                 _require(
                     session,
                     parent,
@@ -233,9 +235,13 @@ def report_asset(catalog: Catalog, path: Path) -> dg.AssetsDefinition:
         started = time.monotonic()
 
         def read(session: Session) -> report.Findings:
-            for table in tables:
-                why = "listening_report tells of it"
-                _require(session, table, why, may_be_empty=table.may_be_empty)
+            missing = [table.name for table in tables if not _is_made(session, table)]
+            if missing:
+                raise SparkifyError(
+                    f"listening_report tells of every table, and {warehouse.address} does not have "
+                    f"{', '.join(missing)}, or not as declared. Make everything first: "
+                    "dg launch --job refresh"
+                )
             return report.Findings.read(session, catalog, warehouse.address)
 
         try:
@@ -342,6 +348,10 @@ def _require(session: Session, table: Table, why: str, *, may_be_empty: bool = T
         f"{table.name} {problem}, and {why}. Materialize it first: dg launch --assets {table.name} "
         "(everything: dg launch --job refresh)"
     )
+
+
+def _is_made(session: Session, table: Table) -> bool:
+    return session.shape(table) == "" and (table.may_be_empty or session.count(table.name) > 0)
 
 
 def _spec(table: Table, deps: list[str], kind: str) -> dg.AssetSpec:

@@ -8,7 +8,7 @@ page by way of the template, which escapes it, or of Vega, which does the same.
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ FONT = "Arial, Helvetica, Liberation Sans, sans-serif"  # as wide as where chart
 INK = "currentColor"  # of the page, whatever its theme
 MAIN, SECOND = "#11845b", "#c2570c"  # the template lightens them on a dark page
 WIDTH = 345  # of a chart with its labels: a phone's
+SHORT = "format(abs(datum.value), '~s')"  # 2k for 2,000; downwards counts too
 DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 LABELS = 40  # of them those of a number, for charts that Vega does not fit into a width
 BUSY_DAYS = 62  # with more, points would hide the line, and gaps the bars
@@ -174,20 +175,21 @@ def write(page: str, path: Path) -> None:
 
 def _most_played_songs(rows: list[Row]) -> Figure:
     shown = [_only(row, "rank", "song", "artist", "plays", "listeners") for row in rows]
-    chart = _bars("song, artist", [(f"{r['song']}, {r['artist']}", r["plays"]) for r in rows])
+    labels = [f"{_line(r['song'])}\n{_line(r['artist'])}" for r in rows]
+    chart = _bars("song, artist", zip(labels, (r["plays"] for r in rows), strict=True), lines=2)
     says = _best(f"{r['song']} by {r['artist']}, {counted(r['plays'], 'play')}" for r in rows)
     return Figure("Most played songs", chart, says, shown)
 
 
 def _most_played_artists(rows: list[Row]) -> Figure:
     shown = [_only(row, "rank", "artist", "plays", "listeners", "songs") for row in rows]
-    chart = _bars("artist", [(r["artist"], r["plays"]) for r in rows])
+    chart = _bars("artist", [(_line(r["artist"]), r["plays"]) for r in rows])
     says = _best(f"{r['artist']}, {counted(r['plays'], 'play')}" for r in rows)
     return Figure("Most played artists", chart, says, shown)
 
 
 def _plays_by_location(rows: list[Row]) -> Figure:
-    chart = _bars("place", [(r["location"], r["plays"]) for r in rows])
+    chart = _bars("place", [(_line(r["location"]), r["plays"]) for r in rows])
     says = _best(f"{r['location']}, {counted(r['plays'], 'play')}" for r in rows)
     return Figure("Where most is played", chart, says, rows)
 
@@ -195,7 +197,7 @@ def _plays_by_location(rows: list[Row]) -> Figure:
 def _plays_by_day(days: list[Row]) -> Figure:
     shown = [_only(day, "date", "plays", "listeners", "active_users") for day in days]
     plays = _daily(shown, "plays:Q", "plays a day", 110).mark_bar(color=MAIN, binSpacing=_gap(days))
-    active = _daily(shown, "active_users:Q", "active users a day", 80).mark_line(
+    active = _daily(_calendar(shown), "active_users:Q", "active users a day", 80).mark_line(
         color=SECOND, point={"color": SECOND} if len(days) <= BUSY_DAYS else False
     )
     most = max(days, key=lambda day: day["plays"])
@@ -210,12 +212,13 @@ def _plays_by_day(days: list[Row]) -> Figure:
 
 
 def _plays_by_hour(rows: list[Row]) -> Figure:
-    plays = {(row["weekday"], row["hour"]): row["plays"] for row in rows}
-    cells = [
-        {"weekday": name, "hour": hour, "plays": plays.get((weekday, hour), 0)}
+    plays = {(row["weekday"], row["hour"]): row["plays"] / row["days"] for row in rows}
+    cells: list[Row] = [
+        {"weekday": name, "hour": hour, "plays": plays.get((weekday, hour), 0.0)}
         for weekday, name in enumerate(DAYS)
         for hour in range(24)
     ]
+    most = max(cells, key=lambda cell: cell["plays"])
     chart = (
         _chart(cells, alt.Step(18))
         .mark_rect(fill=MAIN)
@@ -230,9 +233,10 @@ def _plays_by_hour(rows: list[Row]) -> Figure:
                 "plays:Q",
                 scale=alt.Scale(range=[0.06, 1]),
                 legend=alt.Legend(
-                    title="plays",
+                    title="plays in the hour, mean of such days",
                     orient="bottom",
-                    tickCount=3,
+                    values=[0, most["plays"] / 2, most["plays"]],
+                    format=",.1f",
                     symbolType="square",
                     symbolFillColor=MAIN,
                     symbolStrokeWidth=0,
@@ -240,14 +244,14 @@ def _plays_by_hour(rows: list[Row]) -> Figure:
             ),
         )
     )
-    most = max(cells, key=lambda cell: cell["plays"])
     says = (
         f"Most is played on {most['weekday']}s from {most['hour']}:00 to {most['hour'] + 1}:00 "
-        f"UTC: {counted(most['plays'], 'play')}."
+        f"UTC: {most['plays']:,.1f} plays, the mean of such days."
     )
-    table = [
-        {"weekday": name} | {str(h): plays.get((weekday, h), 0) for h in range(24)}
-        for weekday, name in enumerate(DAYS)
+    table: list[Row] = [
+        {"hour": hour}
+        | {name: f"{plays.get((day, hour), 0):,.1f}" for day, name in enumerate(DAYS)}
+        for hour in range(24)
     ]
     return Figure("When people listen", chart, says, table)
 
@@ -293,15 +297,16 @@ def _level_changes(days: list[Row], changes: list[Row]) -> Figure:
     return Figure("Users who change their level", chart, says, changes)
 
 
-def _bars(what: str, bars: Iterable[tuple[str, int]]) -> Any:
+def _bars(what: str, bars: Iterable[tuple[str, int]], lines: int = 1) -> Any:
+    """A bar for each label, which may have several lines; each is as long as fits."""
     values: list[Row] = [{"label": label, "plays": plays} for label, plays in bars]
     most = max(value["plays"] for value in values)
-    base = _chart(values, alt.Step(21)).encode(
+    base = _chart(values, alt.Step(8 + 13 * lines)).encode(
         x=alt.X(
             "plays:Q",
             title="plays",
             scale=alt.Scale(domain=[0, most * 1.35]),  # leaves room for the numbers
-            axis=alt.Axis(tickCount=3, format="~s"),
+            axis=alt.Axis(tickCount=3, labelExpr=SHORT),
         ),
         y=alt.Y(
             "label:N",
@@ -309,6 +314,9 @@ def _bars(what: str, bars: Iterable[tuple[str, int]]) -> Any:
             title=what,
             axis=alt.Axis(
                 labelLimit=190,
+                labelExpr="split(datum.label, '\\n')",
+                labelBaseline="middle",
+                labelOffset=-6.5 * (lines - 1),
                 domain=False,
                 ticks=False,
                 titleAngle=0,
@@ -325,13 +333,21 @@ def _bars(what: str, bars: Iterable[tuple[str, int]]) -> Any:
 
 def _daily(rows: list[Row], y: str, title: str, height: int) -> alt.Chart:
     """A chart over days, without its mark."""
-    whole = alt.Axis(tickMinStep=1, tickCount=4, labelExpr="format(abs(datum.value), '~s')")
+    whole = alt.Axis(tickMinStep=1, tickCount=4, labelExpr=SHORT)
     years = len({row["date"].year for row in rows}) > 1
     dates = alt.Axis(tickCount=4, format="%b %Y" if years else "%-d %b", labelOverlap=True)
     return _chart(rows, height).encode(
         x=alt.X("utcyearmonthdate(date):T", title="day, UTC", axis=dates),
         y=alt.Y(y, title=title, axis=whole),
     )
+
+
+def _calendar(days: list[Row]) -> list[Row]:
+    """The same days, and those between them of which nothing is known: they break a line."""
+    known = {day["date"]: day for day in days}
+    first, last = days[0]["date"], days[-1]["date"]
+    dates = [first + timedelta(number) for number in range((last - first).days + 1)]
+    return [known.get(day, {"date": day, "active_users": None}) for day in dates]
 
 
 def _gap(days: list[Row]) -> int:
@@ -342,7 +358,7 @@ def _gap(days: list[Row]) -> int:
 def _chart(rows: list[Row], height: Any) -> alt.Chart:
     """A chart of rows, without its mark; what is no JSON value (a date) is given as text."""
     values = [
-        {name: v if isinstance(v, int | str) else str(v) for name, v in row.items()} for row in rows
+        {name: str(v) if isinstance(v, date) else v for name, v in row.items()} for row in rows
     ]
     return alt.Chart(alt.Data(values=values), width=WIDTH, height=height)  # type: ignore[no-untyped-call]
 
@@ -393,6 +409,10 @@ def _best(entries: Iterable[str]) -> str:
     return "; ".join(list(entries)[:3]) + "."
 
 
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
 def _only(row: Row, *names: str) -> Row:
     return {name: row[name] for name in names}
 
@@ -414,7 +434,8 @@ def _share(part: int, whole: int) -> str:
     if not whole:
         return "none"
     percent = 100 * part / whole
-    return f"{percent:.1f} %" if percent >= 0.1 or not part else f"{percent:.2g} %"
+    shown = f"{percent:.1f}" if percent >= 0.1 or not part else f"{percent:.2g}"
+    return f"{shown}\N{NO-BREAK SPACE}%"
 
 
 def _cell(value: object) -> str:

@@ -160,7 +160,11 @@ def plays_by_hour(events: list[Record], catalogue: list[Record]) -> set[tuple[An
     cells = grouped(
         songplays(events, catalogue), lambda r: (r[1].isoweekday() % 7, r[1].hour)
     ).items()
-    return {(*cell, len(rows), listeners(rows)) for cell, rows in cells}
+    days = {p[1].date() for p in songplays(events, catalogue)}
+    return {
+        (*cell, len(rows), listeners(rows), sum(d.isoweekday() % 7 == cell[0] for d in days))
+        for cell, rows in cells
+    }
 
 
 def plays_by_level(events: list[Record], catalogue: list[Record]) -> set[tuple[Any, ...]]:

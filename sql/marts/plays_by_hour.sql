@@ -4,17 +4,24 @@ CREATE TABLE plays_by_hour (
     hour INTEGER NOT NULL, -- 0 to 23
     plays INTEGER NOT NULL, -- plays on all these weekdays
     listeners INTEGER NOT NULL, -- how many users played them
+    days INTEGER NOT NULL, -- days of this weekday on which anything was played: a month has four or five
     PRIMARY KEY (weekday, hour)
 )
 DISTSTYLE ALL
 SORTKEY (weekday, hour);
 
-INSERT INTO plays_by_hour (weekday, hour, plays, listeners)
+INSERT INTO plays_by_hour (weekday, hour, plays, listeners, days)
 SELECT
     t.weekday,
     t.hour,
     COUNT(*) AS plays,
-    COUNT(DISTINCT p.user_id) AS listeners
+    COUNT(DISTINCT p.user_id) AS listeners,
+    w.days
 FROM songplays AS p
 INNER JOIN time AS t ON p.start_time = t.start_time
-GROUP BY t.weekday, t.hour;
+INNER JOIN (
+    SELECT d.weekday, COUNT(DISTINCT CAST(d.start_time AS DATE)) AS days
+    FROM time AS d
+    GROUP BY d.weekday
+) AS w ON t.weekday = w.weekday
+GROUP BY t.weekday, t.hour, w.days;
