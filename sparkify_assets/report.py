@@ -197,7 +197,7 @@ def _plays_by_location(rows: list[Row]) -> Figure:
 def _plays_by_day(days: list[Row]) -> Figure:
     shown = [_only(day, "date", "plays", "listeners", "active_users") for day in days]
     plays = _daily(shown, "plays:Q", "plays a day", 110).mark_bar(color=MAIN, binSpacing=_gap(days))
-    active = _daily(_calendar(shown), "active_users:Q", "active users a day", 80).mark_line(
+    active = _daily(_broken(shown), "active_users:Q", "active users a day", 80).mark_line(
         color=SECOND, point={"color": SECOND} if len(days) <= BUSY_DAYS else False
     )
     most = max(days, key=lambda day: day["plays"])
@@ -235,7 +235,7 @@ def _plays_by_hour(rows: list[Row]) -> Figure:
                 legend=alt.Legend(
                     title="plays in the hour, mean of such days",
                     orient="bottom",
-                    values=[0, most["plays"] / 2, most["plays"]],
+                    values=[0, round(most["plays"] / 2, 1), round(most["plays"], 1)],
                     format=",.1f",
                     symbolType="square",
                     symbolFillColor=MAIN,
@@ -342,12 +342,14 @@ def _daily(rows: list[Row], y: str, title: str, height: int) -> alt.Chart:
     )
 
 
-def _calendar(days: list[Row]) -> list[Row]:
-    """The same days, and those between them of which nothing is known: they break a line."""
-    known = {day["date"]: day for day in days}
-    first, last = days[0]["date"], days[-1]["date"]
-    dates = [first + timedelta(number) for number in range((last - first).days + 1)]
-    return [known.get(day, {"date": day, "active_users": None}) for day in dates]
+def _broken(days: list[Row]) -> list[Row]:
+    """The same days, and one of which nothing is known where some are missing: it breaks a line."""
+    rows = []
+    for day, after in zip(days, [*days[1:], None], strict=True):
+        rows.append(day)
+        if after and after["date"] - day["date"] > timedelta(1):
+            rows.append({"date": day["date"] + timedelta(1), "active_users": None})
+    return rows
 
 
 def _gap(days: list[Row]) -> int:
