@@ -33,7 +33,7 @@ def load(folder: Path, connections: int) -> float:
     """Seconds that a load of staging_songs takes."""
     from sparkify_assets.catalog import Catalog
     from sparkify_assets.definitions import SQL
-    from sparkify_assets.loading import load_source
+    from sparkify_assets.loading import prepared_load
     from sparkify_assets.object_store import ObjectStore
     from sparkify_assets.sources import s3
     from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
@@ -41,19 +41,17 @@ def load(folder: Path, connections: int) -> float:
     s3.CONNECTIONS = connections
     catalog = Catalog.load(SQL)
     source = s3.S3Source("song_files", "-", "sparkify-data", "song_data", ObjectStore())
-    with DuckDBWarehouse(path=str(folder / f"{connections}.duckdb")).transaction() as session:
-        return load_source(
-            session,
-            catalog,
-            catalog.tables["staging_songs"],
-            source,
-            max_rejected_share=0,
-            prefix="",
-            full_reload=False,
-            recreate=False,
-            run_id="benchmark",
-            log=print,
-        ).seconds
+    warehouse = DuckDBWarehouse(path=str(folder / f"{connections}.duckdb"))
+    with prepared_load(
+        warehouse,
+        catalog,
+        catalog.tables["staging_songs"],
+        source,
+        max_rejected_share=0,
+        run_id="benchmark",
+        log=print,
+    ) as load:
+        return warehouse.in_transaction(load.write, "benchmark").seconds
 
 
 def main(songs: int = 14_896, milliseconds: float = 0) -> None:

@@ -9,6 +9,7 @@ import time
 import warnings
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,16 @@ import dagster as dg
 from pydantic import Field
 
 from sparkify_assets import simulator
-from sparkify_assets.audit import AuditResult, audits_of, run_audits
+from sparkify_assets.audit import SAMPLES, AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.console import as_text, counted, text_table
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.loading import Load, full_reload_command, load_source
-from sparkify_assets.reading import verify_readable
+from sparkify_assets.loading import Load, full_reload_command, prepared_load
 from sparkify_assets.sources.base import Source
 from sparkify_assets.sources.folder import FolderSource
 from sparkify_assets.text_repair import VERSION as REPAIR_VERSION
 from sparkify_assets.text_repair import repair_table
+from sparkify_assets.values import verify_readable
 from sparkify_assets.warehouse.base import Row, Session, Warehouse
 
 MARTS = "marts"
@@ -153,23 +154,26 @@ def staging_asset(
         required_resource_keys={"warehouse"},
     )
     def load(context: dg.AssetExecutionContext, config: LoadConfig) -> Results:
-        def write(session: Session) -> tuple[dict[str, Any], str]:
-            done = load_source(
-                session,
-                catalog,
-                table,
-                source,
-                max_rejected_share=max_rejected_share,
-                prefix=config.prefix,
-                full_reload=config.full_reload,
-                recreate=config.recreate,
-                run_id=context.run.run_id,
-                log=context.log.info,
-            )
-            _log_load(context, table, done)
-            return _load_metadata(done), done.version
+        if not context.selected_asset_keys:
+            yield from _evaluated(context, table, catalog)
+            return
+        options = config.model_dump() | {
+            "max_rejected_share": max_rejected_share,
+            "run_id": context.run.run_id,
+            "log": context.log.info,
+        }
+        warehouse: Warehouse = context.resources.warehouse
+        with (
+            failures_told(),
+            prepared_load(warehouse, catalog, table, source, **options) as staging,
+        ):
 
-        yield from _write_audited(context, table, catalog, write)
+            def write(session: Session) -> tuple[dict[str, Any], str]:
+                done = staging.write(session)
+                _log_load(context, table, done)
+                return _load_metadata(done), done.version
+
+            yield from _write_audited(context, table, write)
 
     return load
 
@@ -196,6 +200,10 @@ def derived_asset(table: Table, catalog: Catalog, *, kind: str) -> dg.AssetsDefi
         op_tags={"dagster/priority": "-1"} if table.shown_rows else None,
     )
     def publish(context: dg.AssetExecutionContext, config: PublishConfig) -> Results:
+        if not context.selected_asset_keys:
+            yield from _evaluated(context, table, catalog)
+            return
+
         def write(session: Session) -> tuple[dict[str, Any], None]:
             for parent in made_by:
                 _require(
@@ -210,7 +218,7 @@ def derived_asset(table: Table, catalog: Catalog, *, kind: str) -> dg.AssetsDefi
             session.build(table, recreate=config.recreate)
             return {}, None
 
-        yield from _write_audited(context, table, catalog, write)
+        yield from _write_audited(context, table, write)
 
     return publish
 
@@ -245,7 +253,8 @@ def report_asset(catalog: Catalog, path: Path) -> dg.AssetsDefinition:
             return report.Findings.read(session, catalog, warehouse.address)
 
         try:
-            findings = warehouse.in_transaction(read, f"listening_report {context.run.run_id}")
+            label = f"listening_report {context.run.run_id}"
+            findings = warehouse.in_transaction(read, label, read_only=True)
             figures = report.figures_of(findings.rows)
             page = report.page_of(findings, figures)
             report.write(page, path)
@@ -267,17 +276,14 @@ def report_asset(catalog: Catalog, path: Path) -> dg.AssetsDefinition:
     return listening_report
 
 
-def _write_audited(
-    context: dg.AssetExecutionContext, table: Table, catalog: Catalog, write: Write
-) -> Results:
-    """Writes, audits and publishes a table; or, where only checks are selected, evaluates them.
+def _write_audited(context: dg.AssetExecutionContext, table: Table, write: Write) -> Results:
+    """Writes, audits and publishes a table in one transaction.
 
     The audit always runs whole; the results of the selected checks are yielded, after the commit,
     together with the materialization (yielded earlier they would belong to the one before), or
     after the rollback, before the failure.
     """
     warehouse: Warehouse = context.resources.warehouse
-    selected = {key.name for key in context.selected_asset_check_keys}
     audits = audits_of(table)
     started = time.monotonic()
 
@@ -292,24 +298,13 @@ def _write_audited(
         preview = session.first(table, table.shown_rows or PREVIEW_ROWS)
         return Published(results, rows, preview, metadata, version)
 
-    def evaluate(session: Session) -> list[AuditResult]:
-        for name in {table.name, *table.upstream}:
-            _require(session, catalog.tables[name], f"the checks of {table.name} read it")
-        return run_audits(session, [audit for audit in audits if audit.name in selected])
-
-    label = f"{table.name} {context.run.run_id}"
-    try:
-        if not context.selected_asset_keys:
-            results = warehouse.in_transaction(evaluate, label)
-            _log_warnings(context, table, results)
-            yield from _check_results(table, results, selected)
-            return
-        published = warehouse.in_transaction(write_and_audit, label)
-    except AuditFailed as failed:
-        yield from _check_results(table, failed.results, selected)
-        raise dg.Failure(_in_words(warehouse.address, table, failed), allow_retries=False) from None
-    except SparkifyError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
+    with failures_told():
+        try:
+            label = f"{table.name} {context.run.run_id}"
+            published = warehouse.in_transaction(write_and_audit, label)
+        except AuditFailed as failed:
+            yield from _check_results(context, table, failed.results)
+            raise SparkifyError(_in_words(warehouse.address, table, failed)) from None
     _log_warnings(context, table, published.results)
     context.log.info(
         f"{table.name}: {counted(published.rows, 'row')}, {_passed(published.results)}, "
@@ -324,9 +319,35 @@ def _write_audited(
             "preview": _table_value(published.preview),
             **published.metadata,
         },
-        check_results=list(_check_results(table, published.results, selected)),
+        check_results=list(_check_results(context, table, published.results)),
         data_version=dg.DataVersion(published.version) if published.version else None,
     )
+
+
+def _evaluated(context: dg.AssetExecutionContext, table: Table, catalog: Catalog) -> Results:
+    """Evaluates the selected checks of a table as it is published."""
+    selected = {key.name for key in context.selected_asset_check_keys}
+
+    def evaluate(session: Session) -> list[AuditResult]:
+        for name in {table.name, *table.upstream}:
+            _require(session, catalog.tables[name], f"the checks of {table.name} read it")
+        return run_audits(session, [a for a in audits_of(table) if a.name in selected])
+
+    with failures_told():
+        warehouse: Warehouse = context.resources.warehouse
+        label = f"{table.name} {context.run.run_id}"
+        results = warehouse.in_transaction(evaluate, label, read_only=True)
+    _log_warnings(context, table, results)
+    yield from _check_results(context, table, results)
+
+
+@contextmanager
+def failures_told() -> Iterator[None]:
+    """Ends a step with the message alone where a user can mend what is wrong."""
+    try:
+        yield
+    except SparkifyError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
 
 
 def _require(session: Session, table: Table, why: str, *, may_be_empty: bool = True) -> None:
@@ -413,8 +434,10 @@ def _check_specs(table: Table) -> list[dg.AssetCheckSpec]:
 
 
 def _check_results(
-    table: Table, results: list[AuditResult], selected: set[str]
+    context: dg.AssetExecutionContext, table: Table, results: list[AuditResult]
 ) -> Iterator[dg.AssetCheckResult]:
+    """What Dagster is told of the checks that are selected."""
+    selected = {key.name for key in context.selected_asset_check_keys}
     for result in results:
         if result.audit.name in selected:
             samples = {"samples": _table_value(result.samples)} if result.samples else {}
@@ -473,6 +496,17 @@ def _log_load(context: dg.AssetExecutionContext, table: Table, load: Load) -> No
             f"{table.name}: {counted(load.rejected, 'record')} rejected, see rejected_records. "
             f"For example: {'; '.join(load.rejected_samples)}"
         )
+    if load.unread_files:
+        context.log.warning(
+            f"{table.name}: nothing could be read of {counted(len(load.unread_files), 'file')}: "
+            f"{', '.join(load.unread_files[:SAMPLES])}"
+            f"{', ...' if len(load.unread_files) > SAMPLES else ''}"
+        )
+    if load.with_repeated_keys:
+        context.log.warning(
+            f"{table.name}: {counted(load.with_repeated_keys, 'record')} with a key more than "
+            "once: the first value counts"
+        )
 
 
 def _load_metadata(load: Load) -> dict[str, Any]:
@@ -487,6 +521,8 @@ def _load_metadata(load: Load) -> dict[str, Any]:
         "records_read": load.records,
         "rows_loaded": load.loaded,
         "rows_rejected": load.rejected,
+        "records_with_repeated_keys": load.with_repeated_keys,
+        "files_not_read": len(load.unread_files),
         "seconds": round(load.seconds, 3),
         **rejected,
     }

@@ -66,7 +66,7 @@ def audits_of(table: Table) -> list[Audit]:
     if table.references:
         audits.append(_foreign_keys(table))
     if table.source:
-        audits.append(_records_accounted(table))
+        audits += [_records_accounted(table), _files_read(table)]
     audits += [Audit(c.name, c.description, c.sql, c.blocking) for c in table.checks]
     names = [audit.name for audit in audits]
     if twice := {name for name in names if names.count(name) > 1}:
@@ -118,6 +118,16 @@ def _foreign_keys(table: Table) -> Audit:
         "foreign_keys",
         f"Found, where not null: {', '.join(targets)}.",
         "\nUNION ALL\n".join(orphans),
+    )
+
+
+def _files_read(table: Table) -> Audit:
+    return Audit(
+        "files_read",
+        "Every file that holds something gave at least one row; rejected_records says why not.",
+        "SELECT uri, bytes, rows_rejected FROM load_history "
+        f"WHERE table_name = '{table.name}' AND rows_loaded = 0 AND rows_rejected > 0",
+        blocking=False,
     )
 
 

@@ -1,76 +1,80 @@
 """Reads the records of JSON objects into a DuckDB table: every record becomes a row or a rejection.
 
 Most objects take the fast way: DuckDB parses them in one set-based pass, and Python only counts
-their lines. Where lines and rows differ, something in the object is not one sound record a line;
-it is then read again the careful way, which finds records one by one, whatever stands around them:
-pretty-printed, concatenated, truncated, not text at all. Tiny objects always take the careful way,
-since opening a file costs DuckDB more than reading one record costs Python. Both ways meet in the
-same SQL, which turns JSON values into the declared types: there is one set of rules.
+their lines. Where lines and rows differ, or DuckDB could lose something that it does not tell of,
+the object is read again the careful way, record by record. Tiny objects always take the careful
+way, since opening a file costs DuckDB more than reading one record costs Python.
 
-What is new, what is replaced and what is written into the history is the business of `loading.py`.
+What a record is is said in `records.py`, what its values mean in `values.py`, and what is new,
+replaced and written into the history in `loading.py`.
 """
 
 import glob
 import io
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate, groupby
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import duckdb
 
-from sparkify_assets.catalog import Column, Table
+from sparkify_assets.catalog import Table
 from sparkify_assets.errors import SparkifyError
+from sparkify_assets.records import (
+    BINARY,
+    MAX_RAW_BYTES,
+    MAX_RECORD_BYTES,
+    TEXTS,
+    Found,
+    Members,
+    count_lines,
+    find_records,
+    something_else,
+)
 from sparkify_assets.scratch import scratch_folder
 from sparkify_assets.sources.base import LocalFile, open_object, verify_unchanged
+from sparkify_assets.values import (
+    OBJECT_ID,
+    Misfit,
+    is_plain,
+    json_columns,
+    row_reader,
+    select_rows,
+)
 from sparkify_assets.warehouse.base import quote
 
-OBJECT_ID = "object_id"  # column of a staging table that names the object, not a key of the JSON
 TINY_BYTES = 16 * 1024  # about where DuckDB's cost of opening a file and Python's of parsing meet
-MAX_RECORD_BYTES = 4 * 1024 * 1024  # Redshift's own limit for a JSON record and for a row
-MAX_RAW_BYTES = 65_000  # of a rejected record; fits VARCHAR(65535)
-TOO_LONG = f"longer than {MAX_RECORD_BYTES:,} bytes"
-BLOCK_BYTES = MAX_RECORD_BYTES // 2  # a longer line covers at least one whole block
-GZIP_MAGIC = b"\x1f\x8b"
-BOM = b"\xef\xbb\xbf"
-BLANKS = " \t\r\n\v\f"  # what may stand around a record, for DuckDB and for bytes.strip()
-MAX_EFFORT = 100_000_000  # characters that may be read in vain between two whole lines
-WINDOWS = (4_096, MAX_RECORD_BYTES + 1)  # to look for an object in: most are far shorter
-DECODER = json.JSONDecoder()
-LINES = '"lines to read"'
-STRIPPED = f"""trim("the text", '{BLANKS}')"""
-OFFERED = f"""
-    SELECT *, "the text" IS NULL OR (
-        starts_with({STRIPPED}, '{{') AND json_valid({STRIPPED})
-    ) AS "is whole"
-    FROM read_json(
-        ?,
-        format = 'newline_delimited',
-        maximum_object_size = {8 * MAX_RECORD_BYTES},
-        columns = {{'the object': 'INTEGER', 'the line': 'BIGINT', 'the text': 'VARCHAR'}}
-    )
-"""  # an escaped character may be six long
+HEAD_BYTES = 1_024
+MOST_REJECTIONS = 100_000  # of one object that are told one by one
+OBJECT = "the object"
+MAX_NESTING = 400  # brackets in a record; Python can read about twice as many
 
 
 class Rejection(NamedTuple):
-    """A record that cannot become a row; `column` is None where it cannot be read at all."""
+    """A record that cannot become a row; `column` is None where it cannot be read at all.
+
+    `size` is that of the whole text, in bytes. `is_record` tells a record from a text that could
+    not be parted into records, and may hold many.
+    """
 
     object_id: int
     line: int
     column: str | None
     reason: str
     raw: str
+    size: int
+    is_record: bool
 
 
 @dataclass
 class ObjectCount:
-    """What became of one object's records; `records` is counted apart from the two others."""
+    """What became of one object's records; `records` is counted apart from loaded and rejected."""
 
     records: int = 0
     loaded: int = 0
     rejected: int = 0
+    with_repeated_keys: int = 0
 
 
 @dataclass
@@ -81,25 +85,13 @@ class Reading:
     rejections: list[Rejection] = field(default_factory=list)
 
 
-def verify_readable(table: Table) -> None:
-    """Makes sure that JSON can be read into a staging table.
-
-    Raises:
-        SparkifyError: the column of the object's id is missing, or a type is none of the reader's.
-    """
-    if OBJECT_ID not in (column.name for column in table.columns):
-        raise SparkifyError(f"{table.path}: a table that is loaded declares a column {OBJECT_ID}")
-    for column in _json_columns(table):
-        _conversion(column)
-
-
 def read_objects(
     connection: duckdb.DuckDBPyConnection, table: Table, objects: dict[int, LocalFile]
 ) -> Reading:
     """Inserts the records of `objects` (by object id) into `table` on `connection`.
 
     Raises:
-        SparkifyError: an object that cannot be read, is compressed, or changed while being read.
+        SparkifyError: an object that cannot be read, or changed while it was being read.
     """
     reading = Reading({object_id: ObjectCount() for object_id in objects})
     tiny = {i: o for i, o in objects.items() if o.size <= TINY_BYTES}
@@ -121,36 +113,57 @@ def _read_fast(
     reading: Reading,
 ) -> dict[int, LocalFile]:
     """Loads the objects that hold one sound record a line; returns the others, still unread."""
-    lines = {}
+    lines: dict[int, int] = {}
     for object_id, item in objects.items():
         with open_object(item) as stream:
-            lines[object_id] = _count_lines(stream, item)
-        if lines[object_id] is not None:
+            count = None if something_else(_head(stream), BINARY) else count_lines(stream)
+        if count is not None:
+            lines[object_id] = count
             (folder / f"{object_id}.json").symlink_to(item.path)  # no character to glob in its name
+    loaded: dict[int, int] = {}
     try:
-        if any(count is not None for count in lines.values()):
-            keys = {c.key: "VARCHAR" for c in _json_columns(table)}
-            connection.execute(
-                f"INSERT INTO {quote(table.name)} {_select_rows(table)}"
-                'FROM (SELECT *, CAST(parse_filename("the file", true) AS INTEGER) AS "the object" '
+        if lines:
+            files = f"{glob.escape(str(folder))}/*.json"
+            loaded = _insert(
+                connection,
+                table,
+                objects,
+                'SELECT * REPLACE (parse_filename("the file", true) AS "the object") '
                 "FROM read_json(?, columns = ?, format = 'newline_delimited', "
-                f"ignore_errors = true, filename = 'the file')) WHERE {_problem(table)} IS NULL",
-                [f"{glob.escape(str(folder))}/*.json", keys],
+                "ignore_errors = true, filename = 'the file')",
+                f"WHERE {is_plain(table)}",
+                files,
             )
+            loaded |= dict.fromkeys(_loose_objects(connection, table, files), -1)
     finally:  # an object that went away is what is wrong, whatever DuckDB says of it
         for item in objects.values():
             verify_unchanged(item)
-    loaded = _count_rows(connection, table, objects)
-    damaged = {i: o for i, o in objects.items() if lines[i] is None or lines[i] != loaded.get(i, 0)}
+    damaged = {i: o for i, o in objects.items() if i not in lines or lines[i] != loaded.get(i, 0)}
     if damaged:
         connection.execute(
             f"DELETE FROM {quote(table.name)} WHERE {OBJECT_ID} IN (SELECT unnest(?))",
             [list(damaged)],
         )
     for object_id in objects.keys() - damaged.keys():
-        count = lines[object_id] or 0
+        count = lines[object_id]
         reading.counts[object_id] = ObjectCount(records=count, loaded=count)
     return damaged
+
+
+def _loose_objects(connection: duckdb.DuckDBPyConnection, table: Table, files: str) -> list[int]:
+    """Objects that hold a record with a key twice, too long, or nested too deeply for Python."""
+    keys, text = "json_keys(json)", "CAST(json AS VARCHAR)"
+    usual = ", ".join("'" + c.key.replace("'", "''") + "'" for c in json_columns(table))
+    found = connection.execute(
+        "SELECT DISTINCT CAST(parse_filename(filename, true) AS INTEGER) "
+        "FROM read_ndjson_objects(?, ignore_errors = true, filename = true) "
+        f"WHERE CASE WHEN {keys} = [{usual}] THEN false "  # the quicker question
+        f"ELSE list_unique({keys}) < len({keys}) END OR strlen({text}) > {MAX_RECORD_BYTES} "
+        f"OR (strlen({text}) > {2 * MAX_NESTING} "
+        f"AND strlen({text}) - strlen(translate({text}, '[{{', '')) > {MAX_NESTING})",
+        [files],
+    )
+    return [object_id for (object_id,) in found.fetchall()]
 
 
 def _read_carefully(
@@ -160,294 +173,99 @@ def _read_carefully(
     folder: Path,
     reading: Reading,
 ) -> None:
-    """Loads objects record by record, by way of a table of their lines.
-
-    DuckDB says which lines are whole JSON objects. What stands between those may still hold
-    objects, over several lines or several on one: what is found takes the place of the lines.
-    """
+    """Loads objects record by record, by way of a file of the rows that they hold."""
     if not objects:
         return
-    with (folder / "lines.ndjson").open("w", encoding="utf-8") as out:
+    row_of = row_reader(table)
+    with (folder / "rows.ndjson").open("w", encoding="utf-8") as out:
         for object_id, item in objects.items():
             with open_object(item) as stream:
-                for line, text in _lines(stream, item):
-                    reading.counts[object_id].records += 1
-                    problem = _unreadable(text)
-                    if problem:
-                        _reject(reading, object_id, line, None, problem, text)
-                    _offer(out, object_id, line, None if problem else text.decode())
+                rows = _rows_of(stream, object_id, item, row_of, reading)
+                out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             verify_unchanged(item)
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {LINES} AS {OFFERED}", [out.name])
-    with (folder / "found.ndjson").open("w", encoding="utf-8") as out:
-        _offer_what_is_between(connection, out, reading)
-    connection.execute(f"INSERT INTO {LINES} {OFFERED}", [out.name])
-    _load_lines(connection, table, objects, reading)
-    connection.execute(f"DROP TABLE {LINES}")
+    loaded = _insert(
+        connection,
+        table,
+        objects,
+        "SELECT * FROM read_json(?, columns = ?, format = 'newline_delimited', "
+        f"maximum_object_size = {8 * MAX_RECORD_BYTES})",  # a character may take six when escaped
+        "",
+        glob.escape(out.name),
+    )
+    for object_id, count in loaded.items():
+        reading.counts[object_id].loaded = count
 
 
-def _offer(out: TextIO, object_id: int, line: int, text: str | None) -> None:
-    """Offers a text as a record; None for a line that only parts what is before it and after it."""
-    offered = {"the object": object_id, "the line": line, "the text": text}
-    out.write(json.dumps(offered, ensure_ascii=False) + "\n")
+def _rows_of(
+    stream: io.FileIO,
+    object_id: int,
+    item: LocalFile,
+    row_of: Callable[[Members], dict[str, str]],
+    reading: Reading,
+) -> Iterator[dict[str, Any]]:
+    """The rows of an object, each with the object's id; what is none becomes a rejection."""
+    count = reading.counts[object_id]
+    rejections: list[Rejection] = []
+
+    def reject(found: Found, column: str | None, reason: str) -> None:
+        is_record, size = found.members is not None, found.size
+        if len(rejections) == MOST_REJECTIONS:  # from here on one, whose size tells how much it is
+            *_, size_before, _ = rejections.pop()
+            is_record, size = False, size_before + size
+            count.records -= 1
+        data = found.text[:MAX_RAW_BYTES].encode("utf-8", "surrogateescape")
+        raw = data.decode("utf-8", "backslashreplace").replace("\0", "\\x00").strip()
+        raw = raw.encode()[:MAX_RAW_BYTES].decode(errors="ignore")
+        rejections.append(Rejection(object_id, found.line, column, reason, raw, size, is_record))
+
+    head, has_record = _head(stream), False
+    kind = something_else(head, BINARY)
+    for found in () if kind else find_records(stream):
+        count.records += 1
+        has_record |= found.members is not None
+        if found.members is None or found.problem:
+            reject(found, None, found.problem)
+            continue
+        count.with_repeated_keys += len(dict(found.members)) < len(found.members)
+        try:
+            yield {**row_of(found.members), OBJECT: str(object_id)}
+        except Misfit as misfit:
+            reject(found, misfit.column, str(misfit))
+    kind = kind or something_else(head, TEXTS)
+    if not has_record and (kind or len(rejections) > 1):  # one finding, however many lines it has
+        stream.seek(0)
+        text = stream.read(MAX_RAW_BYTES).decode("utf-8", "surrogateescape")
+        reason = f"it seems to be {kind}" if kind else f"it holds no record: {rejections[0].reason}"
+        rejections.clear()
+        reject(Found(1, text, item.size, None), None, f"not JSON: {reason}")
+        count.records = 1
+    count.rejected = len(rejections)
+    reading.rejections += rejections
 
 
-def _offer_what_is_between(
-    connection: duckdb.DuckDBPyConnection, out: TextIO, reading: Reading
-) -> None:
-    """Takes the lines that are no whole object out of the table, and offers what they hold."""
-    between = connection.execute(
-        'SELECT "the object", "the line", "the text", count_if("is whole") OVER '
-        '(PARTITION BY "the object" ORDER BY "the line") '
-        f'FROM {LINES} QUALIFY NOT "is whole" ORDER BY "the object", "the line"'
-    ).fetchall()
-    connection.execute(f'DELETE FROM {LINES} WHERE NOT "is whole"')
-    for (object_id, _), run in groupby(between, key=lambda row: (row[0], row[3])):
-        lines = [(line, text) for _, line, text, _ in run]
-        reading.counts[object_id].records -= len(lines)
-        for line, found, problem in _find_objects(lines):
-            reading.counts[object_id].records += 1
-            if problem:
-                _reject(reading, object_id, line, None, problem, found.encode())
-            else:
-                _offer(out, object_id, line, found)
+def _head(stream: io.FileIO) -> bytes:
+    head = stream.read(HEAD_BYTES)
+    stream.seek(0)
+    return head
 
 
-def _load_lines(
+def _insert(
     connection: duckdb.DuckDBPyConnection,
     table: Table,
-    objects: Collection[int],
-    reading: Reading,
-) -> None:
-    """Makes rows of the lines that fit the table's columns, and rejections of the others."""
-    columns = _json_columns(table)
-    keys = json.dumps({column.key: "VARCHAR" for column in columns}).replace("'", "''")
-    judged = (
-        f'FROM (SELECT *, {_problem(table)} AS "the problem" FROM (SELECT * EXCLUDE "the json", '
-        '"the json".* FROM (SELECT *, CASE WHEN "is whole" THEN '
-        f"json_transform({STRIPPED}, '{keys}') END AS \"the json\" "
-        f'FROM {LINES} WHERE "the text" IS NOT NULL)))'
-    )
-    connection.execute(
-        f"INSERT INTO {quote(table.name)} {_select_rows(table)} {judged} "
-        'WHERE "the problem" IS NULL'
-    )
-    for object_id, rows in _count_rows(connection, table, objects).items():
-        reading.counts[object_id].loaded = rows
-    counts = [reading.counts[object_id] for object_id in objects]
-    if all(count.records == count.loaded + count.rejected for count in counts):
-        return  # nothing to judge a second time
-    values = ", ".join(quote(column.key) for column in columns)
-    misfits = connection.execute(
-        'SELECT "the object", "the line", "the text", "is whole", "the problem", '
-        f'[{values}]["the problem" + 1] {judged} WHERE "the problem" IS NOT NULL'
-    )
-    for object_id, line, text, is_whole, problem, value in misfits.fetchall():
-        column = columns[problem] if is_whole and problem >= 0 else None
-        if column:
-            reason = _misfit(column, value)
-        else:
-            reason = "has no value for any column" if is_whole else "not valid JSON"
-        _reject(reading, object_id, line, column, reason, text.encode())
-
-
-def _reject(
-    reading: Reading, object_id: int, line: int, column: Column | None, reason: str, text: bytes
-) -> None:
-    reading.counts[object_id].rejected += 1
-    raw = (
-        text.strip()[:MAX_RAW_BYTES]
-        .decode("utf-8", errors="backslashreplace")
-        .replace("\0", "\\x00")
-    )
-    raw = raw.encode()[:MAX_RAW_BYTES].decode(errors="ignore")
-    name = column.name if column else None
-    reading.rejections.append(Rejection(object_id, line, name, reason, raw))
-
-
-def _count_rows(
-    connection: duckdb.DuckDBPyConnection, table: Table, objects: Iterable[int]
+    objects: Iterable[int],
+    source: str,
+    condition: str,
+    files: str,
 ) -> dict[int, int]:
+    """Inserts rows from a source of their values as text; returns how many by object."""
+    keys = {**{column.key: "VARCHAR" for column in json_columns(table)}, OBJECT: "VARCHAR"}
+    connection.execute(
+        f"INSERT INTO {quote(table.name)} {select_rows(table)} FROM ({source}) {condition}",
+        [files, keys],
+    )
     found = connection.execute(
         f"SELECT {OBJECT_ID}, COUNT(*) FROM {quote(table.name)} "
         f"WHERE {OBJECT_ID} IN (SELECT unnest(?::INTEGER[])) GROUP BY {OBJECT_ID}",
         [list(objects)],
     )
     return dict(found.fetchall())
-
-
-# --- From bytes to records -------------------------------------------------------------------
-
-
-def _count_lines(stream: io.FileIO, item: LocalFile) -> int | None:
-    """Lines of an object; None where one may be longer than a record can be."""
-    lines, last = 0, b"\n"
-    while block := stream.read(BLOCK_BYTES):
-        if not lines and block.startswith(GZIP_MAGIC):
-            raise _compressed(item)
-        newlines = block.count(b"\n")
-        if not newlines and len(block) == BLOCK_BYTES:
-            return None
-        lines, last = lines + newlines, block[-1:]
-    return lines + (last != b"\n")
-
-
-def _lines(stream: io.FileIO, item: LocalFile) -> Iterator[tuple[int, bytes]]:
-    """The lines of an object that are not blank, each with its number; a too long one is cut.
-
-    A byte order mark may begin any of them: files that each have one may have been joined.
-    """
-    number = 0
-    with io.BufferedReader(stream, BLOCK_BYTES) as reader:
-        while line := reader.readline(MAX_RECORD_BYTES + 2):
-            if not number and line.startswith(GZIP_MAGIC):
-                raise _compressed(item)
-            number += 1
-            rest = line
-            while len(rest) > MAX_RECORD_BYTES and not rest.endswith(b"\n"):
-                rest = reader.readline(MAX_RECORD_BYTES + 2)
-            line = line.removeprefix(BOM).rstrip(b"\r\n")
-            if line.strip():
-                yield number, line
-
-
-def _unreadable(line: bytes) -> str | None:
-    """Why a line is no text to look for records in."""
-    if len(line) > MAX_RECORD_BYTES:
-        return TOO_LONG
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return "not UTF-8 text"
-    return None
-
-
-def _find_objects(lines: list[tuple[int, str]]) -> Iterator[tuple[int, str, str | None]]:
-    """Finds objects in lines none of which is one: (line, text, None), or a line and what it lacks.
-
-    Where no object begins, or none that ends, the rest of the line is no record. Nested damage
-    could make that slow, so the effort is bounded.
-    """
-    text = "\n".join(text for _, text in lines)
-    starts = list(accumulate((len(text) + 1 for _, text in lines), initial=0))
-    at = row = effort = 0
-    while at < len(text):
-        if text[at] in BLANKS:
-            at += 1
-            continue
-        while starts[row + 1] <= at:
-            row += 1
-        end, problem = starts[row + 1] - 1, "not a JSON object"
-        if text[at] == "{" and effort < MAX_EFFORT:
-            length, problem, vain = _read_object(text, at)
-            end = at + length if length else end
-            effort += vain
-        yield lines[row][0], text[at:end], problem or None
-        at = end
-
-
-def _read_object(text: str, at: int) -> tuple[int, str, int]:
-    """Reads the JSON object that begins at a place: its length or 0, why not, characters read."""
-    for window in WINDOWS:
-        piece = text[at : at + window]
-        try:
-            length = DECODER.raw_decode(piece)[1]
-        except json.JSONDecodeError as error:
-            problem = f"not valid JSON: {error.msg}: character {error.pos + 1}"
-            is_cut = error.pos > window - 16 or error.msg.startswith("Unterminated string")
-            if is_cut and len(piece) == window:
-                continue
-        except (ValueError, RecursionError):  # a number too long, too deeply nested
-            problem = "not valid JSON"
-        else:
-            return length, TOO_LONG if len(piece[:length].encode()) > MAX_RECORD_BYTES else "", 0
-        break
-    return 0, problem, len(piece)
-
-
-def _compressed(item: LocalFile) -> SparkifyError:
-    return SparkifyError(
-        f"{item.address} is gzip-compressed, not JSON text. Nothing was loaded. "
-        "Unpack it (gunzip) and run this again."
-    )
-
-
-# --- From JSON values to rows ----------------------------------------------------------------
-
-INTEGER = r"'-?([0-9]+|[0-8]?[0-9]{1,15}\.0+)'"  # larger ones with a point may have been rounded
-NUMBER = r"'-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?'"
-DAY = "'[0-9]{4}-[0-9]{2}-[0-9]{2}'"
-MILLISECONDS = "BETWEEN -62135596800000 AND 253402300799999"  # years 1 to 9999
-
-
-def _json_columns(table: Table) -> list[Column]:
-    return [column for column in table.columns if column.name != OBJECT_ID]
-
-
-def _select_rows(table: Table) -> str:
-    """SELECT list of a row of the table, from its JSON values as text and the object's id."""
-    values = (
-        '"the object"' if column.name == OBJECT_ID else _conversion(column)[0]
-        for column in table.columns
-    )
-    return f"SELECT {', '.join(values)} "
-
-
-def _problem(table: Table) -> str:
-    """SQL for the first column that a record's value does not fit; null for a sound record.
-
-    The number of the column among those read from the JSON, or -1 where a record has none of them.
-    """
-    columns = _json_columns(table)
-    whens = []
-    for number, column in enumerate(columns):
-        value, misfit = _conversion(column)
-        missing = "" if column.nullable else f" OR {value} IS NULL"
-        whens.append(f"WHEN {misfit}{missing} THEN {number}")
-    keys = ", ".join(quote(column.key) for column in columns)
-    whens.append(f"WHEN COALESCE({keys}) IS NULL THEN -1")
-    return f"CASE {' '.join(whens)} END"
-
-
-def _conversion(column: Column) -> tuple[str, str]:
-    """SQL for a column's value from its JSON value as text, and for whether that does not fit.
-
-    As in COPY, empty text is null in every column but text.
-    """
-    text = quote(column.key)
-    name, _, size = column.type.partition("(")
-    if name == "VARCHAR":
-        limit = {"": 256, "MAX)": 65_535}.get(size) or int(size[:-1])  # as in Redshift
-        return text, f"strlen({text}) > {limit} OR contains({text}, chr(0))"
-    cast = f"TRY_CAST({text} AS {column.type})"
-    if name in ("SMALLINT", "INTEGER", "BIGINT"):
-        fits = f"regexp_full_match({text}, {INTEGER}) AND {cast} IS NOT NULL"
-    elif name in ("DOUBLE PRECISION", "REAL"):
-        fits = f"regexp_full_match({text}, {NUMBER}) AND isfinite({cast})"
-    elif name == "TIMESTAMP":
-        milliseconds = f"TRY_CAST({text} AS BIGINT)"
-        cast = f"make_timestamp_ms(CASE WHEN {milliseconds} {MILLISECONDS} THEN {milliseconds} END)"
-        fits = f"regexp_full_match({text}, {INTEGER}) AND {milliseconds} {MILLISECONDS}"
-    elif name == "DATE":
-        fits = f"regexp_full_match({text}, {DAY}) AND {cast} IS NOT NULL"
-    elif name == "BOOLEAN":
-        fits = f"{cast} IS NOT NULL"
-    else:
-        raise SparkifyError(
-            f"column {column.name}: type {column.type} is not one that JSON is read into: "
-            "VARCHAR, SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, TIMESTAMP, BOOLEAN, DATE"
-        )
-    return cast, f"{text} <> '' AND NOT COALESCE({fits}, false)"
-
-
-def _misfit(column: Column, value: str | None) -> str:
-    """Why a value does not fit a column."""
-    is_text = column.type.startswith("VARCHAR")
-    if value is None or (value == "" and not is_text):
-        return f"{column.key} is missing"
-    if not is_text:
-        shown = json.dumps(value, ensure_ascii=False)[1:-1]
-        kind = "epoch milliseconds" if column.type == "TIMESTAMP" else column.type
-        return f"{column.key} is {shown[:100]}, not {kind}"
-    if "\0" in value:
-        return f"{column.key} holds the character NUL"
-    return f"{column.key} is {len(value.encode()):,} bytes long, more than {column.type}"

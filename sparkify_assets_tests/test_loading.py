@@ -14,12 +14,12 @@ import duckdb
 import pytest
 
 from sparkify_assets import loading, reading
-from sparkify_assets.catalog import Catalog
+from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.definitions import SQL
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.loading import Load, load_source
+from sparkify_assets.loading import Load, prepared_load
 from sparkify_assets.settings import Settings
-from sparkify_assets.sources.base import LocalFile, open_object, verify_unchanged
+from sparkify_assets.sources.base import LocalFile, Source, open_object, verify_unchanged
 from sparkify_assets.sources.folder import FolderSource
 from sparkify_assets.warehouse import warehouse_of
 from sparkify_assets.warehouse.base import Warehouse
@@ -27,6 +27,13 @@ from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
 from sparkify_assets_tests.platform import RedshiftPlatform
 
 HISTORY = "SELECT object_id, uri, version, records, rows_loaded, rows_rejected FROM load_history"
+
+
+def load_source(
+    warehouse: Warehouse, catalog: Catalog, table: Table, source: Source, **options: Any
+) -> Load:
+    with prepared_load(warehouse, catalog, table, source, **options) as load:
+        return warehouse.in_transaction(load.write, "load")
 
 
 class Loader:
@@ -64,19 +71,18 @@ class Loader:
         catalog = Catalog.load(self.sql)
         variable = None if self.is_sample else "SPARKIFY_LOG_DATA"
         try:
-            with self.warehouse.transaction() as session:
-                return load_source(
-                    session,
-                    catalog,
-                    catalog.tables["staging_events"],
-                    FolderSource("event_files", variable, self.root),
-                    max_rejected_share=share,
-                    prefix=prefix,
-                    full_reload=full_reload,
-                    recreate=True,
-                    run_id=run_id,
-                    log=self.said.append,
-                )
+            return load_source(
+                self.warehouse,
+                catalog,
+                catalog.tables["staging_events"],
+                FolderSource("event_files", variable, self.root),
+                max_rejected_share=share,
+                prefix=prefix,
+                full_reload=full_reload,
+                recreate=True,
+                run_id=run_id,
+                log=self.said.append,
+            )
         finally:
             self.verify_balances()
 
@@ -328,14 +334,14 @@ def test_full_reload_forgets_what_vanished(loaded: Loader) -> None:
 def test_more_rejected_than_allowed(share: float, loaded: Loader) -> None:
     before = loaded.state()
     loaded.write("b.json", 8)
-    path = loaded.write("c.json", 4, text="one\ntwo\nthree\nfour\n")
+    path = loaded.write("c.json", *range(4, 24), text="bad\n" * 12)
     with pytest.raises(SparkifyError) as error:
         loaded.load(share=share)
     message = str(error.value)
-    assert "4 of 6 records of event_files cannot be read" in message
+    assert "12 of 33 records of event_files cannot be read" in message
     assert f"the share of {share:g} that SPARKIFY_MAX_REJECTED_SHARE allows" in message
     assert message.count(f"{path}, line ") == 3
-    assert f"{path}, line 2: not a JSON object; " in message
+    assert f"{path}, line 21: not a JSON object; " in message
     assert loaded.state() == before
 
 
@@ -344,6 +350,49 @@ def test_as_many_rejected_as_allowed(loader: Loader) -> None:
     load = loader.load(share=0.25)
     assert (load.loaded, load.rejected) == (3, 1)
     assert load.rejected_samples == [f"{loader.root}/a.json, line 4: not a JSON object"]
+
+
+def test_a_few_bad_records_do_not_stop_a_day(loaded: Loader) -> None:
+    """Ten of fifty pass, eleven do not; and with a share of 0, none."""
+    loaded.write("day.json", *range(100, 140), text="bad\n" * 10)
+    with pytest.raises(SparkifyError, match="10 of 50 records"):
+        loaded.load(share=0)
+    assert loaded.load(share=0.01).rejected == 10
+    loaded.write("next.json", *range(200, 239), text="bad\n" * 11)
+    with pytest.raises(SparkifyError, match=r"11 of 50 .* more than 10 and more than the"):
+        loaded.load(share=0.01)
+    assert len(loaded.events()) == 3
+
+
+@pytest.mark.parametrize("text", [json.dumps({"x": "y" * 77})[:-1], "no record at all"])
+def test_a_text_weighs_what_it_may_hold(loader: Loader, text: str) -> None:
+    """What would be 15,000 events, in one line that cannot be parted, is not one record."""
+    mean = len(json.dumps(event(100_000)))
+    loader.write("good.json", *range(100_000, 102_000))
+    loader.write("lost.json", text=text * (mean * 15_000 // len(text)))
+    with pytest.raises(
+        SparkifyError, match=r"about 1[45],\d\d\d of 1[67],\d\d\d .*lost.json, line 2"
+    ):
+        loader.load(share=0.01)
+
+
+@pytest.mark.parametrize("glue", ["", "  ", ",", "\r"])
+def test_events_without_newlines_are_all_loaded(loader: Loader, glue: str) -> None:
+    """As Firehose writes them: many MB on one line. One that is damaged costs only itself."""
+    events = [json.dumps(event(number)) for number in range(40_000)]
+    events[17_000] = events[17_000][:-20]
+    path = loader.write("firehose.json", text=glue.join(events))
+    assert path.stat().st_size > 4_300_000
+    load = loader.load(share=0.01)
+    assert (load.records, load.loaded, load.rejected) == (40_000, 39_999, 1)
+    assert loader.events()["firehose.json"] == [n for n in range(40_000) if n != 17_000]
+
+
+def test_a_file_of_which_nothing_is_read_is_named(loaded: Loader) -> None:
+    path = loaded.write("page.json", text="<!DOCTYPE html>\n<html>\n" + "<p>no\n" * 99)
+    loaded.write("some.json", 7, text="bad\n")
+    load = loaded.load(share=0.9)
+    assert (load.rejected, load.unread_files) == (2, [str(path)])
 
 
 def test_failed_first_load_leaves_no_table(loader: Loader) -> None:
@@ -653,19 +702,16 @@ def test_two_tables_share_the_ledgers(loaded: Loader) -> None:
     (songs / "a.json").write_text(json.dumps(record))
     catalog = Catalog.load(loaded.sql)
     for _ in range(2):
-        with loaded.warehouse.transaction() as session:
-            load_source(
-                session,
-                catalog,
-                catalog.tables["staging_songs"],
-                FolderSource("song_files", "SPARKIFY_SONG_DATA", songs),
-                max_rejected_share=0,
-                prefix="",
-                full_reload=True,
-                recreate=False,
-                run_id="songs",
-                log=loaded.said.append,
-            )
+        load_source(
+            loaded.warehouse,
+            catalog,
+            catalog.tables["staging_songs"],
+            FolderSource("song_files", "SPARKIFY_SONG_DATA", songs),
+            max_rejected_share=0,
+            full_reload=True,
+            run_id="songs",
+            log=loaded.said.append,
+        )
     assert loaded.query("SELECT artist_name, title, year FROM staging_songs") == [("112", "4.6", 0)]
     assert loaded.query(
         "SELECT table_name, COUNT(*), SUM(rows_loaded) FROM load_history GROUP BY ALL ORDER BY 1"

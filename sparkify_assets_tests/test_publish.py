@@ -58,6 +58,7 @@ def test_everything_is_materialized_and_every_check_passes(made: Platform) -> No
         "unique_key",
         "foreign_keys",
         "records_accounted",
+        "files_read",
     }
 
 
@@ -229,16 +230,18 @@ def test_a_table_whose_file_gained_a_column_is_rebuilt(published: Platform) -> N
 
 
 def test_too_many_rejected_records_publish_nothing(made: Platform) -> None:
-    made.write_events([{"ts": "yesterday"}], name="bad.json")
+    made.write_events([{"ts": "yesterday"}] * 11, name="bad.json")
     result = made.make("songplays")
     said = failure_of(result)
-    assert "1 of 6 records of event_files cannot be read" in said
+    assert "11 of 16 records of event_files cannot be read" in said
     assert "bad.json, line 1: ts is" in said
     assert "SPARKIFY_MAX_REJECTED_SHARE" in said
     assert not materialized(result) & {"staging_events", "users", "time", "songplays"}
-    made.settings["max_rejected_share"] = 0.5
-    assert made.make("staging_events").success
-    assert made.rows("SELECT line_number, column_name FROM rejected_records") == [(1, "ts")]
+    made.settings["max_rejected_share"] = 0.7
+    result = made.make("staging_events")
+    assert result.success
+    assert failed_checks(result) == {("staging_events", "files_read")}  # and it warns
+    assert made.rows("SELECT COUNT(*) FROM rejected_records WHERE column_name = 'ts'") == [(11,)]
     assert made.rows("SELECT count(*) FROM staging_events") == [(5,)]
 
 

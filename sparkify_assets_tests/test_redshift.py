@@ -29,7 +29,7 @@ from moto.redshift.models import Cluster
 from sparkify_assets import simulator
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.loading import Load, load_source
+from sparkify_assets.loading import Load, prepared_load
 from sparkify_assets.settings import Settings
 from sparkify_assets.sources import sources_of
 from sparkify_assets.warehouse import redshift as engine
@@ -81,25 +81,17 @@ def load(platform: RedshiftPlatform, into: RedshiftWarehouse | None = None) -> L
     """Loads the events in a transaction of their own."""
     catalog = Catalog.load(platform.sql)
     source = sources_of(Settings(**platform.settings))["event_files"]
+    table, into = catalog.tables["staging_events"], into or warehouse(platform)
+    with prepared_load(
+        into, catalog, table, source, max_rejected_share=1, run_id="run", log=print
+    ) as prepared:
 
-    def work(session: Session) -> Load:
-        table = catalog.tables["staging_events"]
-        done = load_source(
-            session,
-            catalog,
-            table,
-            source,
-            max_rejected_share=1,
-            prefix="",
-            full_reload=False,
-            recreate=False,
-            run_id="run",
-            log=lambda line: None,
-        )
-        session.publish(table)
-        return done
+        def work(session: Session) -> Load:
+            done = prepared.write(session)
+            session.publish(table)
+            return done
 
-    return (into or warehouse(platform)).in_transaction(work, "staging_events run")
+        return into.in_transaction(work, "staging_events run")
 
 
 def publish(platform: RedshiftPlatform, into: RedshiftWarehouse | None = None) -> None:
@@ -812,13 +804,12 @@ def test_loads_at_once_do_not_conflict(live: LivePlatform) -> None:
 
 
 def test_what_a_failed_copy_says(either: RedshiftPlatform, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unload(*arguments: Any) -> Iterator[Path]:
-        for path in engine_unload(*arguments):
-            path.write_bytes(gzip.compress(b'{"sessionid": "x"}'))
-            yield path
+    def upload(folder: engine.WorkFolder, path: Path) -> str:
+        path.write_bytes(gzip.compress(b'{"sessionid": "x"}'))
+        return engine_upload(folder, path)
 
-    engine_unload = engine._unload
-    monkeypatch.setattr(engine, "_unload", unload)
+    engine_upload = engine.WorkFolder.upload
+    monkeypatch.setattr(engine.WorkFolder, "upload", upload)
     with pytest.raises(SparkifyError) as said:
         load(either)
     print("said:", str(said.value))

@@ -23,7 +23,7 @@ from sparkify_assets import loading, scratch
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.definitions import SQL
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.loading import Load, load_source
+from sparkify_assets.loading import Load, prepared_load
 from sparkify_assets.object_store import CONNECTIONS, ObjectStore
 from sparkify_assets.settings import Settings
 from sparkify_assets.sources import s3, sources_of
@@ -89,19 +89,18 @@ class Loader:
 
     def load(self, origin: Source | None = None, prefix: str = "") -> Load:
         catalog = Catalog.load(SQL)
-        with DuckDBWarehouse(path=str(self.path)).transaction() as session:
-            return load_source(
-                session,
-                catalog,
-                catalog.tables["staging_events"],
-                origin or source(),
-                max_rejected_share=1,
-                prefix=prefix,
-                full_reload=False,
-                recreate=False,
-                run_id="run",
-                log=self.said.append,
-            )
+        warehouse = DuckDBWarehouse(path=str(self.path))
+        with prepared_load(
+            warehouse,
+            catalog,
+            catalog.tables["staging_events"],
+            origin or source(),
+            max_rejected_share=1,
+            prefix=prefix,
+            run_id="run",
+            log=self.said.append,
+        ) as load:
+            return warehouse.in_transaction(load.write, "load")
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.path)) as connection:

@@ -5,15 +5,26 @@ table or a Dagster asset.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import dagster as dg
+import duckdb
 from duckdb import DuckDBPyConnection
 
 from sparkify_assets.catalog import Table
+from sparkify_assets.scratch import scratch_folder
+
+# Every connection of DuckDB computes as Redshift does. (Order has no meaning in a table; keeping it
+# costs.)
+DUCKDB_SETTINGS = """
+    SET integer_division = true;
+    SET default_null_order = 'nulls_last_on_asc_first_on_desc';
+    SET preserve_insertion_order = false;
+    CREATE OR REPLACE TEMP MACRO octet_length(string) AS strlen(string);
+"""
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -29,15 +40,34 @@ def bare_columns(table: Table) -> str:
     return ", ".join(f"{quote(column.name)} {column.type}" for column in table.columns)
 
 
-@dataclass(frozen=True)
 class Landing:
-    """A DuckDB connection on which rows are inserted.
+    """Rows on their way into the warehouse: a DuckDB file of their own, without any lock on that.
 
-    They reach the warehouse at the end; what was flushed before takes no memory until then.
+    What is read and fetched lands here first, however long that takes. An object has a number of
+    its own here, from 1; `Session.insert` adds to it.
     """
 
-    connection: DuckDBPyConnection
-    flush: Callable[[], None]
+    def __init__(self, folder: Path, tables: Sequence[Table]) -> None:
+        self.path = folder / "landing.duckdb"
+        self.tables = tables
+        self._connection: DuckDBPyConnection | None = None
+        for table in tables:
+            columns = bare_columns(table)
+            self.connection.execute(f"CREATE TABLE {quote(table.name)} ({columns})")
+
+    @property
+    def connection(self) -> DuckDBPyConnection:
+        """A connection to the file; it is opened where it is needed."""
+        if self._connection is None:
+            self._connection = duckdb.connect(self.path)
+            self._connection.execute(DUCKDB_SETTINGS)
+        return self._connection
+
+    def close(self) -> None:
+        """Leaves the file to others, until the connection is asked for again."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
 
     def append(self, table: Table, rows: Sequence[Sequence[object]]) -> None:
         """Inserts rows, each with a value for every column."""
@@ -47,6 +77,35 @@ class Landing:
                 f"INSERT INTO {quote(table.name)} SELECT {values}",
                 [list(column) for column in zip(*rows, strict=True)],
             )
+
+    def forget(self, object_ids: Sequence[int]) -> None:
+        """Deletes what landed from objects."""
+        for table in self.tables if object_ids else ():
+            self.connection.execute(
+                f"DELETE FROM {quote(table.name)} WHERE object_id IN (SELECT unnest(?))",
+                [list(object_ids)],
+            )
+
+
+def landed_columns(table: Table, after_id: int) -> str:
+    """SELECT list for the landed rows of a table, with what is added to numbers of objects."""
+    return ", ".join(
+        f"{quote(c.name)} + {int(after_id)} AS {quote(c.name)}"
+        if c.name == "object_id" and after_id
+        else quote(c.name)
+        for c in table.columns
+    )
+
+
+@contextmanager
+def landing_for(tables: Sequence[Table]) -> Iterator[Landing]:
+    """A place for rows of tables to land, for the time of the block."""
+    with scratch_folder() as folder:
+        landing = Landing(folder, tables)
+        try:
+            yield landing
+        finally:
+            landing.close()
 
 
 class Session(ABC):
@@ -81,8 +140,13 @@ class Session(ABC):
         """Deletes the rows of a table that came from objects."""
 
     @abstractmethod
-    def landing(self, tables: Sequence[Table]) -> AbstractContextManager[Landing]:
-        """Where rows for tables that exist are inserted, for the time of the block."""
+    def insert(self, landing: Landing, after_id: int = 0) -> None:
+        """Inserts what landed into the tables, which exist.
+
+        Args:
+            landing: the rows.
+            after_id: what is added to the numbers of their objects.
+        """
 
     @abstractmethod
     def build(self, table: Table, *, recreate: bool) -> None:
@@ -112,19 +176,24 @@ class Warehouse(dg.ConfigurableResource[Any], ABC):
     kind: ClassVar[str]
 
     @abstractmethod
-    def transaction(self, label: str = "") -> AbstractContextManager[Session]:
+    def transaction(
+        self, label: str = "", *, read_only: bool = False
+    ) -> AbstractContextManager[Session]:
         """Opens a transaction: committed at the end of the block, rolled back by an exception.
 
         Args:
             label: what an administrator of the warehouse may know it by.
+            read_only: sees one state of the tables, changes nothing and keeps no writer waiting.
 
         Raises:
             SparkifyError: the warehouse cannot be reached or is held by somebody else.
         """
 
-    def in_transaction(self, work: Callable[[Session], T], label: str) -> T:
+    def in_transaction(
+        self, work: Callable[[Session], T], label: str, *, read_only: bool = False
+    ) -> T:
         """Does some work in a transaction; again from its start, where that can help."""
-        with self.transaction(label) as session:
+        with self.transaction(label, read_only=read_only) as session:
             return work(session)
 
     @property

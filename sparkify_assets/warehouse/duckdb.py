@@ -17,18 +17,19 @@ import duckdb
 
 from sparkify_assets.catalog import Table
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.warehouse.base import Landing, Row, Session, Warehouse, bare_columns, quote
+from sparkify_assets.warehouse.base import (
+    DUCKDB_SETTINGS,
+    Landing,
+    Row,
+    Session,
+    Warehouse,
+    bare_columns,
+    landed_columns,
+    quote,
+)
 
 # Of a new file: shells and BI tools lag behind.
 FORMAT: dict[str, Any] = {"storage_compatibility_version": "v1.4.0"}
-
-# What makes DuckDB compute as Redshift does. (Order has no meaning in a table; keeping it costs.)
-SETTINGS = """
-    SET integer_division = true;
-    SET default_null_order = 'nulls_last_on_asc_first_on_desc';
-    SET preserve_insertion_order = false;
-    CREATE OR REPLACE TEMP MACRO octet_length(string) AS strlen(string);
-"""
 
 
 class DuckDBSession(Session):
@@ -77,9 +78,15 @@ class DuckDBSession(Session):
             [list(object_ids)],
         )
 
-    @contextmanager
-    def landing(self, tables: Sequence[Table]) -> Iterator[Landing]:
-        yield Landing(self._connection, flush=lambda: None)
+    def insert(self, landing: Landing, after_id: int = 0) -> None:
+        landing.close()  # a file is open once in a process
+        path = str(landing.path).replace("'", "''")
+        self._connection.execute(f"ATTACH '{path}' AS landing (READ_ONLY)")
+        for table in landing.tables:
+            self._connection.execute(
+                f"INSERT INTO {quote(table.name)} SELECT {landed_columns(table, after_id)} "
+                f"FROM landing.{quote(table.name)}"
+            )
 
     def build(self, table: Table, *, recreate: bool) -> None:
         self.empty(table, recreate=recreate)
@@ -107,10 +114,10 @@ class DuckDBWarehouse(Warehouse):
         return self.path
 
     @contextmanager
-    def transaction(self, label: str = "") -> Iterator[Session]:
-        connection = self._connect()
+    def transaction(self, label: str = "", *, read_only: bool = False) -> Iterator[Session]:
+        connection = self._connect(read_only)
         try:
-            connection.execute(SETTINGS)
+            connection.execute(DUCKDB_SETTINGS)
             connection.begin()
             yield DuckDBSession(connection, self.path)
             connection.commit()
@@ -119,12 +126,14 @@ class DuckDBWarehouse(Warehouse):
         finally:
             connection.close()  # rolls back what was not committed
 
-    def _connect(self) -> duckdb.DuckDBPyConnection:
+    def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+        if read_only and not Path(self.path).exists():
+            return duckdb.connect()  # as empty as the file will be
         deadline = time.monotonic() + self.lock_wait_seconds
         holder = ""
         while True:
             try:
-                return duckdb.connect(self.path, config=FORMAT)
+                return duckdb.connect(self.path, read_only, {} if read_only else FORMAT)
             except duckdb.Error as error:
                 problem = str(error)
             if "Could not set lock" not in problem:

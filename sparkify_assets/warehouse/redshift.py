@@ -29,7 +29,6 @@ from uuid import uuid4
 
 import boto3
 import dagster as dg
-import duckdb
 import redshift_connector
 from botocore.exceptions import BotoCoreError, ClientError
 from redshift_connector.error import Error
@@ -37,7 +36,6 @@ from redshift_connector.error import Error
 from sparkify_assets.catalog import Table
 from sparkify_assets.errors import SparkifyError, launch_command
 from sparkify_assets.object_store import ObjectStore, s3_errors_in_words
-from sparkify_assets.scratch import scratch_folder
 from sparkify_assets.settings import RedshiftSettings
 from sparkify_assets.warehouse.base import (
     Landing,
@@ -46,6 +44,7 @@ from sparkify_assets.warehouse.base import (
     T,
     Warehouse,
     bare_columns,
+    landed_columns,
     quote,
 )
 
@@ -146,41 +145,17 @@ class RedshiftSession(Session):
                 f"DELETE FROM {self._warehouse.published(table)} WHERE object_id IN ({ids})"
             )
 
-    @contextmanager
-    def landing(self, tables: Sequence[Table]) -> Iterator[Landing]:
+    def insert(self, landing: Landing, after_id: int = 0) -> None:
         work = WorkFolder(self._warehouse)
         work.clear()  # of what a killed process left: whoever writes holds the lock
-        files: dict[str, list[str]] = {table.name: [] for table in tables}
-        rows: dict[str, int] = {table.name: 0 for table in tables}
-        with (
-            scratch_folder() as folder,
-            duckdb.connect(str(folder / "landing.duckdb")) as connection,
-        ):
-            for table in tables:
-                connection.execute(f"CREATE TABLE {quote(table.name)} ({bare_columns(table)})")
-
-            def flush() -> None:
-                for table in tables:
-                    counted = connection.execute(f"SELECT COUNT(*) FROM {quote(table.name)}")
-                    (count,) = counted.fetchone() or (0,)
-                    if count:
-                        parts = self._warehouse.slices if count >= ROWS_IN_ONE_FILE else 1
-                        for path in _unload(connection, table, folder, parts):
-                            files[table.name].append(work.upload(path))
-                        rows[table.name] += count
-                        connection.execute(f"DELETE FROM {quote(table.name)}")
-
-            try:
-                yield Landing(connection, flush)
-                flush()
-                for table in tables:
-                    if files[table.name]:
-                        self._copy(table, work, files[table.name], rows[table.name])
-            except BaseException:
-                with suppress(SparkifyError):
-                    work.discard()
-                raise
-            work.discard()
+        try:
+            for table in landing.tables:
+                self._copy(table, work, landing, after_id)
+        except BaseException:
+            with suppress(SparkifyError):
+                work.discard()
+            raise
+        work.discard()
 
     def build(self, table: Table, *, recreate: bool) -> None:
         self._ensure(table, recreate=recreate)
@@ -262,7 +237,22 @@ class RedshiftSession(Session):
                     f"{key['definition']}"
                 )
 
-    def _copy(self, table: Table, work: "WorkFolder", files: list[str], rows: int) -> None:
+    def _copy(self, table: Table, work: "WorkFolder", landing: Landing, after_id: int) -> None:
+        """Writes the rows of a table into a few compressed files, and lets Redshift copy them."""
+        counted = landing.connection.execute(f"SELECT COUNT(*) FROM {quote(table.name)}")
+        (rows,) = counted.fetchone() or (0,)
+        if not rows:
+            return
+        parts = self._warehouse.slices if rows >= ROWS_IN_ONE_FILE else 1
+        files = []
+        for part in range(parts):
+            path = landing.path.with_name(f"{table.name}-{part}.json.gz")
+            landing.connection.execute(
+                f"COPY (SELECT {landed_columns(table, after_id)} FROM {quote(table.name)} "
+                f"WHERE rowid % {parts} = {part}) TO ? (FORMAT json, COMPRESSION gzip)",
+                [str(path)],
+            )
+            files.append(work.upload(path))
         columns = ", ".join(quote(column.name) for column in table.columns)
         role = self._warehouse.copy_role
         region = f" REGION {literal(work.region)}" if work.region else ""
@@ -386,11 +376,13 @@ class RedshiftWarehouse(Warehouse):
         """A client for the work folder: it takes long to make."""
         return ObjectStore().get_client()
 
-    def in_transaction(self, work: Callable[[Session], T], label: str) -> T:
+    def in_transaction(
+        self, work: Callable[[Session], T], label: str, *, read_only: bool = False
+    ) -> T:
         """Does some work in a transaction; the whole of it again after a conflict."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return super().in_transaction(work, label)
+                return super().in_transaction(work, label, read_only=read_only)
             except Interrupted as interruption:
                 reason = str(interruption)
             if attempt < ATTEMPTS:
@@ -399,8 +391,14 @@ class RedshiftWarehouse(Warehouse):
         raise SparkifyError(f"{self.address}: {reason}, {ATTEMPTS} times. Nothing was changed.")
 
     @contextmanager
-    def transaction(self, label: str = "") -> Iterator[Session]:
+    def transaction(self, label: str = "", *, read_only: bool = False) -> Iterator[Session]:
         with self._connected(label) as session:
+            if read_only:  # a snapshot, and no lock
+                session.execute(f"SET statement_timeout TO {self.timeout_seconds * 1_000}")
+                session.execute(f"SET search_path TO {quote(self.schema_name)}")
+                session.execute("BEGIN READ ONLY")
+                yield session
+                return
             token = self._begin(session, label)
             try:
                 yield session
@@ -593,20 +591,6 @@ def literal(text: str) -> str:
     if not text.isprintable() or "'" in text or "\\" in text:
         raise SparkifyError(f"{text!r} holds characters that cannot be part of a statement.")
     return f"'{text}'"
-
-
-def _unload(
-    connection: duckdb.DuckDBPyConnection, table: Table, folder: Path, parts: int
-) -> Iterator[Path]:
-    """Writes the rows of a table into compressed files of one JSON object a line."""
-    for part in range(parts):
-        path = folder / f"{table.name}-{part}.json.gz"
-        connection.execute(
-            f"COPY (SELECT * FROM {quote(table.name)} WHERE rowid % {parts} = {part}) "
-            "TO ? (FORMAT json, COMPRESSION gzip)",
-            [str(path)],
-        )
-        yield path
 
 
 def _format_type(declared: str) -> str:

@@ -1,0 +1,236 @@
+"""Turns JSON values into values of a staging table's columns: which fit, and why others do not.
+
+Python judges any record, value by value. SQL recognizes records that are plainly sound, of which
+nothing is lost on the way through DuckDB's own reader; what is not plain there, Python judges. So
+there is one set of rules, told in the README: a value is kept exactly or its record is rejected.
+"""
+
+import json
+import math
+import re
+import struct
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from typing import NamedTuple
+
+from sparkify_assets.catalog import Column, Table
+from sparkify_assets.errors import SparkifyError
+from sparkify_assets.records import SURROGATES, Members, Number
+from sparkify_assets.warehouse.base import quote
+
+OBJECT_ID = "object_id"  # column of a staging table that names the object, not a key of the JSON
+NUMBER = r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"
+DAY = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
+MOMENTS = (-62_135_596_800_000, 253_402_300_799_999)  # milliseconds of the years 1 to 9999
+BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "1"), "true") | dict.fromkeys(
+    ("false", "f", "no", "n", "0"), "false"
+)  # as in Redshift
+
+
+class Misfit(ValueError):
+    """Why a record cannot become a row; `column` is None where it is not the fault of one."""
+
+    def __init__(self, column: str | None, reason: str) -> None:
+        super().__init__(reason)
+        self.column = column
+
+
+class _Kind(NamedTuple):
+    """How a type takes a value that is not empty, as text.
+
+    `convert` gives text that `cast` turns into the value, or raises ValueError. `cast` and `plain`
+    are SQL over the text `{0}`: the value, and whether it is plainly sound.
+    """
+
+    convert: Callable[[str], str]
+    cast: str
+    plain: str
+
+
+def json_columns(table: Table) -> list[Column]:
+    """The columns whose values come from the JSON."""
+    return [column for column in table.columns if column.name != OBJECT_ID]
+
+
+def verify_readable(table: Table) -> None:
+    """Makes sure that JSON can be read into a staging table.
+
+    Raises:
+        SparkifyError: the column of the object's id is missing, or a type is none of these.
+    """
+    if OBJECT_ID not in (column.name for column in table.columns):
+        raise SparkifyError(f"{table.path}: a table that is loaded declares a column {OBJECT_ID}")
+    for column in json_columns(table):
+        _kind(column)
+
+
+def row_reader(table: Table) -> Callable[[Members], dict[str, str]]:
+    """Makes rows of the table from records: text that `select_rows` casts, by key of the JSON.
+
+    Of equal keys the first counts. What is returned raises Misfit for a record that is no row.
+    """
+    kinds = [(column, _kind(column)) for column in json_columns(table)]
+
+    def row_of(members: Members) -> dict[str, str]:
+        found = dict(reversed(members))
+        row = {}
+        for column, kind in kinds:
+            text = _as_text(found.get(column.key))
+            if text is None or not (text or _is_text(column)):
+                if not column.nullable:
+                    raise Misfit(column.name, f"{column.key} is missing")
+                continue
+            try:
+                row[column.key] = kind.convert(text)
+            except (ValueError, ArithmeticError) as error:
+                raise Misfit(column.name, f"{column.key} {_why(column, text, error)}") from None
+        if not row and all(found.get(column.key) is None for column, _ in kinds):
+            raise Misfit(None, "has no value for any column")
+        return row
+
+    return row_of
+
+
+def select_rows(table: Table) -> str:
+    """SELECT list of a row of the table, from its values as text by key, and "the object"."""
+    values = (
+        '"the object"'
+        if column.name == OBJECT_ID
+        else _kind(column).cast.format(
+            quote(column.key) if _is_text(column) else f"NULLIF({quote(column.key)}, '')"
+        )
+        for column in table.columns
+    )
+    return f"SELECT {', '.join(values)} "
+
+
+def is_plain(table: Table) -> str:
+    """SQL for whether a record's values, as text by key, are plainly sound."""
+    tests = []
+    for column in json_columns(table):
+        text = quote(column.key)
+        test = _kind(column).plain.format(text)
+        if column.nullable:
+            test = f"{text} IS NULL OR {test}" + ("" if _is_text(column) else f" OR {text} = ''")
+        tests.append(f"COALESCE({test}, false)")
+    keys = ", ".join(quote(column.key) for column in json_columns(table))
+    return " AND ".join([*tests, f"COALESCE({keys}) IS NOT NULL"])
+
+
+def _is_text(column: Column) -> bool:
+    return column.type.startswith("VARCHAR")
+
+
+def _why(column: Column, text: str, error: Exception) -> str:
+    if _is_text(column):
+        return str(error)
+    kind = "epoch milliseconds" if column.type == "TIMESTAMP" else column.type
+    return f"is {json.dumps(text, ensure_ascii=False)[1:-1][:100]}, not {kind}"
+
+
+def _as_text(value: object) -> str | None:
+    """A JSON value as text: numbers as in the file, objects and arrays as JSON, like COPY."""
+    if value is None or isinstance(value, str):
+        return value
+    return _spelled(value)
+
+
+def _spelled(value: object) -> str:
+    if isinstance(value, Members):
+        return "{" + ",".join(f"{_quoted(k)}:{_spelled(v)}" for k, v in value) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_spelled, value)) + "]"
+    if isinstance(value, Number):
+        return str(value)
+    return _quoted(value)
+
+
+def _quoted(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _kind(column: Column) -> _Kind:
+    name, _, size = column.type.partition("(")
+    if name == "VARCHAR":
+        return _text(column.type, {"": 256, "MAX)": 65_535}.get(size) or int(size[:-1]))
+    if name in ("SMALLINT", "INTEGER", "BIGINT"):
+        bits = {"SMALLINT": 15, "INTEGER": 31, "BIGINT": 63}[name]
+        return _whole_number(-(2**bits), 2**bits - 1, f"CAST({{0}} AS {name})")
+    if name == "TIMESTAMP":
+        return _whole_number(*MOMENTS, "make_timestamp_ms(CAST({0} AS BIGINT))")
+    if name in ("DOUBLE PRECISION", "REAL"):
+        return _number(name, "d" if name == "DOUBLE PRECISION" else "f")
+    if name == "DATE":
+        plain = f"regexp_full_match({{0}}, '{DAY}') AND TRY_CAST({{0}} AS DATE) IS NOT NULL"
+        return _Kind(_day, "CAST({0} AS DATE)", plain)
+    if name == "BOOLEAN":
+        return _Kind(_boolean, "CAST({0} AS BOOLEAN)", "{0} IN ('true', 'false')")
+    raise SparkifyError(
+        f"column {column.name}: type {column.type} is not one that JSON is read into: "
+        "VARCHAR, SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, TIMESTAMP, BOOLEAN, DATE"
+    )
+
+
+def _text(declared: str, limit: int) -> _Kind:
+    def convert(text: str) -> str:
+        if "\0" in text:
+            raise ValueError("holds the character NUL")
+        if SURROGATES.search(text):
+            raise ValueError("holds half a character: an escape such as \\ud800 alone")
+        if (size := len(text.encode())) > limit:
+            raise ValueError(f"is {size:,} bytes long, more than {declared}")
+        return text
+
+    # DuckDB does not tell a number, NaN, an object or an array from its own spelling of it
+    plain = (
+        f"strlen({{0}}) <= {limit} AND NOT contains({{0}}, chr(0)) "
+        f"AND NOT ({{0}} < ':' AND regexp_full_match({{0}}, '{NUMBER}') "
+        "AND regexp_matches({0}, '[.eE]')) "
+        "AND NOT (strlen({0}) < 10 AND regexp_full_match({0}, '-?(?i:nan|inf|infinity)')) "
+        "AND NOT ((starts_with({0}, '{{') OR starts_with({0}, '[')) AND json_valid({0}))"
+    )
+    return _Kind(convert, "{0}", plain)
+
+
+def _whole_number(low: int, high: int, cast: str) -> _Kind:
+    def convert(text: str) -> str:
+        number = Decimal(text) if re.fullmatch(NUMBER, text) else None
+        if number is None or not low <= number <= high or number != number.to_integral_value():
+            raise ValueError
+        return str(int(number))
+
+    value = "TRY_CAST({0} AS BIGINT)"
+    plain = f"regexp_full_match({{0}}, '-?[0-9]+') AND {value} BETWEEN {low} AND {high}"
+    return _Kind(convert, cast, plain)
+
+
+def _number(name: str, code: str) -> _Kind:
+    def convert(text: str) -> str:
+        number = float(text) if re.fullmatch(NUMBER, text) else math.inf
+        (kept,) = struct.unpack(code, struct.pack(code, number))
+        if not math.isfinite(kept) or (not kept and Decimal(text)):
+            raise ValueError
+        return text
+
+    cast = f"CAST({{0}} AS {name})"
+    value = f"TRY_{cast}"
+    # of what is 0 it cannot be told whether it was 1e-400
+    plain = (
+        f"regexp_full_match({{0}}, '{NUMBER}') AND isfinite({value}) "
+        f"AND ({value} <> 0 OR {{0}} = '0')"
+    )
+    return _Kind(convert, cast, plain)
+
+
+def _day(text: str) -> str:
+    if not re.fullmatch(DAY, text):
+        raise ValueError
+    return date.fromisoformat(text).isoformat()
+
+
+def _boolean(text: str) -> str:
+    try:
+        return BOOLEANS[text.lower()]
+    except KeyError:
+        raise ValueError from None
