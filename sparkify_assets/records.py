@@ -9,14 +9,14 @@ import codecs
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 MAX_RECORD_BYTES = 4 * 1024 * 1024  # Redshift's own limit for a JSON record and for a row
 MAX_RAW_BYTES = 65_000  # of a rejected record; fits VARCHAR(65535)
 BLOCK_BYTES = 8 * 1024 * 1024
 WINDOWS = (4_096, 65_536, MAX_RECORD_BYTES + 1)  # to look for an object in: most are far shorter
-MAX_EFFORT = 500_000_000  # characters read in vain in windows of the largest size, between records
+MAX_EFFORT = 50_000_000  # characters of larger windows that are read in vain between two records
 TOO_LONG = f"longer than {MAX_RECORD_BYTES:,} bytes"
 
 SEPARATORS = re.compile("[ \t\r\n\v\f,\\[\\]\ufeff]*")  # what may stand between two records
@@ -122,9 +122,7 @@ def find_records(stream: io.RawIOBase) -> Iterator[Found]:
             continue
         members, problem, length = None, "not a JSON object", 0
         if text[at] == "{":
-            members, problem, length = _read_object(
-                text, at, WINDOWS[: 3 if effort < MAX_EFFORT else 2]
-            )
+            members, problem, length = _read_object(text, at, effort)
         if members is not None:
             piece = text[at : at + length]
             yield Found(line, piece, _size(piece), members, problem)
@@ -146,15 +144,15 @@ def find_records(stream: io.RawIOBase) -> Iterator[Found]:
         at = end
 
 
-def _read_object(text: str, at: int, windows: Sequence[int]) -> tuple[Members | None, str, int]:
-    """Reads the JSON object that begins at a place.
+def _read_object(text: str, at: int, effort: int) -> tuple[Members | None, str, int]:
+    """Reads the JSON object that begins at a place, a large one after little effort in vain alone.
 
     Returns:
         Its members, what is wrong, and its length; or None, why, and how much was read in vain
         where that was much.
     """
     problem = "not valid JSON"
-    for window in windows:
+    for window in WINDOWS if effort < MAX_EFFORT else WINDOWS[:1]:
         piece = text[at : at + window]
         try:
             members, length = DECODER.raw_decode(piece)
@@ -176,7 +174,7 @@ def _read_object(text: str, at: int, windows: Sequence[int]) -> tuple[Members | 
             is_text = piece.isascii() or not SURROGATES.search(piece)
             return members, "" if is_text else "not UTF-8 text", length
         break
-    return None, problem, len(piece) if window == WINDOWS[-1] else 0
+    return None, problem, len(piece) if window > WINDOWS[0] else 0
 
 
 def _end_of_damage(text: str, at: int, problem: str) -> int | None:
@@ -188,10 +186,14 @@ def _end_of_damage(text: str, at: int, problem: str) -> int | None:
             break
         if not depth:
             return bracket.end()
+    effort = 0
     for place in (NEXT_RECORD if problem == TOO_LONG else NEXT_OBJECT).finditer(text, at + 1):
-        is_line = text[place.start()] == "\n"
-        if is_line or _read_object(text, place.end(), WINDOWS[:2])[0] is not None:
+        if text[place.start()] == "\n":
             return place.start()
+        members, _, length = _read_object(text, place.end(), effort)
+        if members is not None:
+            return place.start()
+        effort += length
     return None
 
 
