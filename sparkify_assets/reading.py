@@ -14,6 +14,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from sparkify_assets.catalog import Table
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.records import (
     BINARY,
+    LOOSE,
     MAX_RAW_BYTES,
     MAX_RECORD_BYTES,
     TEXTS,
@@ -39,6 +41,8 @@ from sparkify_assets.values import (
     Misfit,
     is_plain,
     json_columns,
+    other_than_text,
+    respelled,
     row_reader,
     select_rows,
 )
@@ -116,7 +120,7 @@ def _read_fast(
     lines: dict[int, int] = {}
     for object_id, item in objects.items():
         with open_object(item) as stream:
-            count = None if something_else(_head(stream), BINARY) else count_lines(stream)
+            count = None if something_else(_head(stream), BINARY) else count_lines(stream, LOOSE)
         if count is not None:
             lines[object_id] = count
             (folder / f"{object_id}.json").symlink_to(item.path)  # no character to glob in its name
@@ -134,7 +138,12 @@ def _read_fast(
                 f"WHERE {is_plain(table)}",
                 files,
             )
-            loaded |= dict.fromkeys(_loose_objects(connection, table, files), -1)
+            loose = _loose_objects(connection, table, files)
+            for object_id, keys in _respelled_objects(connection, table, lines):
+                with open_object(objects[object_id]) as stream:
+                    if count_lines(stream, other_than_text(keys)) is None:
+                        loose.append(object_id)
+            loaded |= dict.fromkeys(loose, -1)
     finally:  # an object that went away is what is wrong, whatever DuckDB says of it
         for item in objects.values():
             verify_unchanged(item)
@@ -164,6 +173,21 @@ def _loose_objects(connection: duckdb.DuckDBPyConnection, table: Table, files: s
         [files],
     )
     return [object_id for (object_id,) in found.fetchall()]
+
+
+def _respelled_objects(
+    connection: duckdb.DuckDBPyConnection, table: Table, objects: Iterable[int]
+) -> Iterator[tuple[int, list[str]]]:
+    """Objects that may hold something else where a text is expected, and under which keys."""
+    tests = respelled(table)
+    found = connection.execute(
+        f"SELECT {', '.join([OBJECT_ID, *(f'bool_or({test})' for test in tests.values())])} "
+        f"FROM {quote(table.name)} WHERE {OBJECT_ID} IN (SELECT unnest(?)) GROUP BY {OBJECT_ID}",
+        [list(objects)],
+    )
+    for object_id, *is_odd in found.fetchall():
+        if keys := list(compress(tests, is_odd)):
+            yield object_id, keys
 
 
 def _read_carefully(

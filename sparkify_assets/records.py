@@ -24,7 +24,7 @@ BRACKETS = re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}\[\]\n]')
 NEXT_RECORD = re.compile(r"\n|(?<=\})[ \t\r]*(?=\{)")  # "}{" is in no JSON but between two records
 NEXT_OBJECT = re.compile(r"\n|(?=\{)")
 SURROGATES = re.compile("[\ud800-\udfff]")  # bytes that are no UTF-8, as they were decoded
-LOOSE = re.compile(rb",\s*[}\]]")  # read by DuckDB, and no JSON
+LOOSE = re.compile(rb",\s*[}\]]")  # no JSON, but read by DuckDB
 
 BINARY = {  # how files begin that hold no text
     b"\x1f\x8b": "gzip-compressed. Unpack it (gunzip)",
@@ -84,16 +84,13 @@ def something_else(head: bytes, signatures: dict[bytes, str]) -> str | None:
     return next(kinds, None)
 
 
-def count_lines(stream: io.RawIOBase) -> int | None:
-    """Counts the lines of an object; None where it must be read record by record.
-
-    That is where a line is longer than a record, or where DuckDB would read what is no JSON.
-    """
+def count_lines(stream: io.RawIOBase, unwanted: re.Pattern[bytes]) -> int | None:
+    """Counts the lines of an object; None where a line is too long, or holds what is unwanted."""
     lines, last = 0, b"\n"
     with io.BufferedReader(stream, BLOCK_BYTES) as reader:
         while block := reader.read(BLOCK_BYTES):
             block += reader.readline(MAX_RECORD_BYTES)  # up to the end of a line
-            if (block[-1:] != b"\n" and reader.peek(1)) or LOOSE.search(block):
+            if (block[-1:] != b"\n" and reader.peek(1)) or unwanted.search(block):
                 return None
             lines, last = lines + block.count(b"\n"), block[-1:]
     return lines + (last != b"\n")

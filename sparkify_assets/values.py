@@ -9,7 +9,7 @@ import json
 import math
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
 from decimal import Decimal
 from typing import NamedTuple
@@ -118,6 +118,26 @@ def is_plain(table: Table) -> str:
     return " AND ".join([*tests, f"COALESCE({keys}) IS NOT NULL"])
 
 
+def respelled(table: Table) -> dict[str, str]:
+    """SQL, by key, for whether the text in a column may have been none in the JSON.
+
+    DuckDB spells a number, NaN, an object or an array anew, and does not tell it from a text.
+    """
+    test = (
+        f"({{0}} < ':' AND regexp_full_match({{0}}, '{NUMBER}') AND {{0}} SIMILAR TO '.*[.eE].*') "
+        "OR (strlen({0}) < 10 AND regexp_full_match({0}, '-?(?i:nan|inf|infinity)')) "
+        "OR ((starts_with({0}, '{{') OR starts_with({0}, '[')) AND json_valid({0}))"
+    )
+    texts = [column for column in json_columns(table) if _is_text(column)]
+    return {column.key: test.format(quote(column.name)) for column in texts}
+
+
+def other_than_text(keys: Iterable[str]) -> re.Pattern[bytes]:
+    """Finds in JSON a number, NaN, an object or an array as the value of one of the keys."""
+    pattern = rf'"(?:{"|".join(map(re.escape, keys))})"\s*:\s*(?:[-0-9NIi{{\[]|na)'
+    return re.compile(pattern.encode())
+
+
 def _is_text(column: Column) -> bool:
     return column.type.startswith("VARCHAR")
 
@@ -182,15 +202,7 @@ def _text(declared: str, limit: int) -> _Kind:
             raise ValueError(f"is {size:,} bytes long, more than {declared}")
         return text
 
-    # DuckDB does not tell a number, NaN, an object or an array from its own spelling of it
-    plain = (
-        f"strlen({{0}}) <= {limit} AND NOT contains({{0}}, chr(0)) "
-        f"AND NOT ({{0}} < ':' AND regexp_full_match({{0}}, '{NUMBER}') "
-        "AND regexp_matches({0}, '[.eE]')) "
-        "AND NOT (strlen({0}) < 10 AND regexp_full_match({0}, '-?(?i:nan|inf|infinity)')) "
-        "AND NOT ((starts_with({0}, '{{') OR starts_with({0}, '[')) AND json_valid({0}))"
-    )
-    return _Kind(convert, "{0}", plain)
+    return _Kind(convert, "{0}", f"strlen({{0}}) <= {limit} AND NOT contains({{0}}, chr(0))")
 
 
 def _whole_number(low: int, high: int, cast: str) -> _Kind:
