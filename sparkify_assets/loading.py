@@ -91,7 +91,8 @@ def prepared_load(
     """
     with landing_for([table, *catalog.ledgers]) as landing:
         load = StagingLoad(catalog, table, source, landing, **options)
-        warehouse.in_transaction(load.prepare, f"{table.name} {load.run_id}", read_only=True)
+        label = f"{table.name} {load.run_id}"
+        load.read(warehouse.in_transaction(load.plan, label, read_only=True))
         yield load
 
 
@@ -99,8 +100,8 @@ class StagingLoad:
     """Brings a staging table up to what its source holds now.
 
     New objects are loaded, changed ones replace exactly their own rows, vanished ones keep theirs.
-    What is new is decided in the transaction that writes it; what `prepare` has read by then is
-    only inserted there.
+    What is new is decided in the transaction that writes it; what was read by then is only inserted
+    there.
 
     Args:
         catalog: where `load_history` and `rejected_records` are declared.
@@ -149,9 +150,8 @@ class StagingLoad:
         self._landed: dict[int, InputObject] = {}
         self._reading = Reading({})
 
-    def prepare(self, session: Session) -> None:
-        """Reads what seems to be new."""
-        plan = self._plan(session)
+    def read(self, plan: _Plan) -> None:
+        """Fetches and reads what seems to be new."""
         if plan.is_rebuild and plan.forgotten:
             place = address_of(self._source.within(self._prefix))
             self._log(f"{self._table.name}: rebuilding it from all of {place}")
@@ -171,7 +171,7 @@ class StagingLoad:
         """Writes rows, rejected records and history, in the session's transaction."""
         for ledger in self._catalog.ledgers:
             _make_sure_of(session, ledger)
-        plan, last_id = self._plan(session), _last_id(session)
+        plan, last_id = self.plan(session), _last_id(session)
         wanted = {item.uri for item in plan.to_read}
         if missing := wanted - {item.uri for item in self._landed.values()}:
             self._read([item for item in plan.to_read if item.uri in missing])
@@ -188,7 +188,7 @@ class StagingLoad:
         session.insert(self._landing, last_id)
         return load
 
-    def _plan(self, session: Session) -> _Plan:
+    def plan(self, session: Session) -> _Plan:
         """What is to be done; an error where that would lose rows, or load some twice."""
         table, source = self._table, self._source
         history = _history(session, self._catalog, table)
@@ -381,30 +381,26 @@ class _Progress:
     def __init__(
         self, what: str, objects: Sequence[InputObject], log: Callable[[str], None]
     ) -> None:
-        self._what = what
+        self._what, self._log = what, log
         self._objects, self._bytes = len(objects), sum(item.size for item in objects)
         self._done, self._done_bytes = 0, 0
-        self._log = log
         self._started = self._last = time.monotonic()
 
     def add(self, objects: int, size: int) -> None:
-        self._done += objects
-        self._done_bytes += size
+        self._done, self._done_bytes = self._done + objects, self._done_bytes + size
         now = time.monotonic()
         if now - self._last >= PROGRESS_SECONDS:
-            self._last = now
-            seconds = now - self._started
-            left = self._cost(self._objects, self._bytes) / self._cost(self._done, self._done_bytes)
+            self._last, seconds = now, now - self._started
+            left = _cost(self._objects, self._bytes) / _cost(self._done, self._done_bytes) - 1
             self._log(
                 f"{self._what} {self._done:,} of {self._objects:,} objects, "
                 f"{self._done_bytes / 1e6:,.1f} of {self._bytes / 1e6:,.1f} MB, "
-                f"{self._done / seconds:,.0f} objects/s, {self._done_bytes / 1e6 / seconds:,.1f} "
-                f"MB/s, about {seconds * (left - 1):,.0f} s left"
+                f"about {seconds * left:,.0f} s left"
             )
 
-    @staticmethod
-    def _cost(objects: int, size: int) -> int:
-        return objects * OBJECT_COST_BYTES + size + 1
+
+def _cost(objects: int, size: int) -> int:
+    return objects * OBJECT_COST_BYTES + size + 1
 
 
 def _version(loaded: dict[str, str]) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -623,6 +624,77 @@ def test_real_source_replaces_the_sample_but_not_the_other_way(
     with pytest.raises(SparkifyError, match="the sample data now means sample:file://"):
         loader.load()
     assert loader.events() == {"c.json": [5]}
+
+
+# --- Moments -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("later", [1_000_000, -86_400 * 10**9], ids=["a millisecond", "a day back"])
+def test_a_file_of_the_same_size_and_another_time_is_another_one(
+    loaded: Loader, later: int
+) -> None:
+    path = loaded.root / "b.json"
+    before = path.stat()
+    path.write_text(path.read_text().replace('"userId": "3"', '"userId": "4"'))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + later))
+    assert path.stat().st_size == before.st_size
+    assert counts(loaded.load()) == (0, 1, 1, 0)
+    assert loaded.query("SELECT userId FROM staging_events WHERE sessionId = 3") == [(4,)]
+
+
+def test_a_time_in_the_future_is_as_good_as_any(loaded: Loader) -> None:
+    os.utime(loaded.write("c.json", 4), (4e9, 4e9))
+    assert counts(loaded.load()) == (1, 0, 2, 0)
+    assert counts(loaded.load()) == (0, 0, 3, 0)
+
+
+def test_a_clock_that_goes_back_loads_nothing_twice(
+    loaded: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Past(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime(2001, 1, 1, tzinfo=tz)
+
+    loaded.write("c.json", 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "datetime", Past)
+        assert counts(loaded.load()) == (1, 0, 2, 0)
+    loaded.write("d.json", 5)
+    assert counts(loaded.load()) == (1, 0, 3, 0)
+    assert loaded.events() == {"a.json": [1, 2], "b.json": [3], "c.json": [4], "d.json": [5]}
+
+
+@pytest.mark.parametrize("loader", ["duckdb"], indirect=True)
+def test_a_warehouse_from_an_older_backup_catches_up(loaded: Loader) -> None:
+    warehouse = loaded.folder / "warehouse.duckdb"
+    backup = warehouse.read_bytes()
+    loaded.write("a.json", 7)
+    loaded.write("c.json", 4)
+    loaded.load()
+    warehouse.write_bytes(backup)
+    assert counts(loaded.load()) == (1, 1, 1, 0)
+    assert loaded.events() == {"a.json": [7], "b.json": [3], "c.json": [4]}
+
+
+def test_what_another_run_loads_meanwhile_is_not_loaded_again(loaded: Loader) -> None:
+    """Both have read the same new files; one of them finds others new, too."""
+    loaded.write("a.json", 8)
+    loaded.write("c.json", 4)
+    catalog = Catalog.load(loaded.sql)
+    table, warehouse = catalog.tables["staging_events"], loaded.warehouse
+    source = FolderSource("event_files", "SPARKIFY_LOG_DATA", loaded.root)
+    options = {"max_rejected_share": 0.0, "run_id": "slow", "log": loaded.said.append}
+    with prepared_load(warehouse, catalog, table, source, **options) as slow:
+        loaded.load()
+        loaded.change("DELETE FROM staging_events WHERE sessionId = 3")
+        loaded.change("DELETE FROM load_history WHERE uri LIKE '%b.json'")
+        loaded.write("d.json", 5)
+        load = warehouse.in_transaction(slow.write, "slow")
+    assert counts(load) == (1, 0, 2, 0)  # b.json, which nobody had to read before
+    loaded.verify_balances()
+    loaded.load()
+    assert loaded.events() == {"a.json": [8], "b.json": [3], "c.json": [4], "d.json": [5]}
 
 
 @pytest.fixture

@@ -158,6 +158,34 @@ def test_a_publish_statement_by_statement(published: RedshiftPlatform) -> None:
     assert max(audits) < lines.index(changes[9])
 
 
+def test_reading_locks_and_writes_nothing(published: RedshiftPlatform) -> None:
+    """A check alone, the report, and what is fetched from a source need no other run to end."""
+    published.change("BEGIN")
+    published.change(f"LOCK {engine.MUTEX}")
+    assert published.run_check("songplays", "unique_key").success
+    result = published.run("listening_report")
+    assert result.success, failure_of(result)
+    published.change("ROLLBACK")
+    lines = [re.sub(r"\s+", " ", sql).split("(")[0] for sql in sent(published)]
+    assert {line.split()[0] for line in lines} == {"SET", "BEGIN", "SELECT"}
+    assert lines.count("BEGIN READ ONLY") == 2
+
+
+def test_objects_are_read_before_the_lock(made: RedshiftPlatform, s3_server: S3Server) -> None:
+    source = f"s3://{BUCKET}/log_data"
+    s3_server.put("log_data/1.json", (made.log_data / "events.json").read_bytes())
+    made.settings |= {"log_data": source, "song_data": source}
+    locks: list[list[str]] = []
+
+    def look(request: Any) -> None:
+        if request.method == "GET" and request.key == "log_data/1.json":
+            locks.append([sql for sql in sent(made) if sql.startswith("LOCK")])
+
+    s3_server.before = look
+    assert load(made).loaded == 5
+    assert locks == [[]]
+
+
 def test_tables_are_created_as_their_files_say(made: RedshiftPlatform) -> None:
     assert made.defs().resolve_job_def("create_tables").execute_in_process().success
     created = [sql for sql in sent(made) if "CREATE TABLE" in sql and "mutex" not in sql]

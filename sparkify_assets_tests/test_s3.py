@@ -269,6 +269,25 @@ def test_a_batch_bounds_what_is_on_disk(
     assert len(fetched) == 10
 
 
+def test_the_warehouse_is_open_to_others_while_objects_are_fetched(
+    server: S3Server, loader: Loader
+) -> None:
+    opened = []
+
+    def open_it(request: Request) -> None:
+        if request.method == "GET" and request.key.endswith("1.json"):
+            command = f"import duckdb; duckdb.connect({str(loader.path)!r})"
+            opened.append(subprocess.run([sys.executable, "-c", command], check=False).returncode)
+
+    server.put("log_data/0.json", lines(0))
+    loader.load()
+    server.put("log_data/1.json", lines(1))
+    server.before = open_it
+    loader.load()
+    assert opened == [0]
+    assert loader.events() == [0, 1]
+
+
 # --- What goes wrong -------------------------------------------------------------------------
 
 
