@@ -39,15 +39,8 @@ from sparkify_assets.errors import SparkifyError, launch_command
 from sparkify_assets.object_store import ObjectStore, s3_errors_in_words
 from sparkify_assets.scratch import scratch_folder
 from sparkify_assets.settings import RedshiftSettings
-from sparkify_assets.warehouse.base import (
-    Landing,
-    Row,
-    Session,
-    T,
-    Warehouse,
-    bare_columns,
-    quote,
-)
+from sparkify_assets.warehouse.base import Landing, Row, Session, T, Warehouse, bare_columns, quote
+from sparkify_assets.warehouse.duckdb import OFFLINE
 
 MUTEX = "sparkify_mutex"
 CONNECT_SECONDS = 20
@@ -154,7 +147,7 @@ class RedshiftSession(Session):
         rows: dict[str, int] = {table.name: 0 for table in tables}
         with (
             scratch_folder() as folder,
-            duckdb.connect(str(folder / "landing.duckdb")) as connection,
+            duckdb.connect(str(folder / "landing.duckdb"), config=OFFLINE) as connection,
         ):
             for table in tables:
                 connection.execute(f"CREATE TABLE {quote(table.name)} ({bare_columns(table)})")
