@@ -20,7 +20,7 @@ def writable(path: Path) -> Path:
     target = Path(os.path.realpath(path))
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(target.lstat().st_mode):
-            raise FileExistsError(errno.EEXIST, "What is there is no regular file", str(path))
+            raise FileExistsError(errno.EEXIST, "Not a regular file", str(path))
     return target
 
 

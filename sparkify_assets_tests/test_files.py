@@ -16,7 +16,7 @@ from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
 from sparkify_assets_tests.platform import Platform, failure_of
 
 OLD = "the report of yesterday"
-NO_FILE = "What is there is no regular file"
+NO_FILE = "Not a regular file"
 
 
 def pipe(path: Path) -> None:

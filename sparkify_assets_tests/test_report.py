@@ -51,14 +51,14 @@ def test_it_needs_nothing_else(sample: Platform) -> None:
     assert not re.search(r"https?://|<script|<link (?!rel=\"icon\" href=\"data:,\")", page)
 
 
-def test_what_it_reports_in_dagster(made: Platform) -> None:
-    result = made.run()
+def test_what_it_reports_in_dagster(published: Platform) -> None:
+    result = published.run("listening_report")
     assert result.success, failure_of(result)
     (made_report,) = result.asset_materializations_for_node("listening_report")
     metadata = {name: value.value for name, value in made_report.metadata.items()}
-    assert metadata["path"] == str(made.report)
-    assert metadata["link"] == made.report.as_uri()
-    assert metadata["bytes"] == made.report.stat().st_size
+    assert metadata["path"] == str(published.report)
+    assert metadata["link"] == published.report.as_uri()
+    assert metadata["bytes"] == published.report.stat().st_size
     assert str(metadata["picture"]).startswith("![Most played songs](data:image/png;base64,iVBOR")
 
 
@@ -72,9 +72,9 @@ def test_violations_and_rejections_are_told(made: Platform) -> None:
     assert "1 of them rejected" in text
 
 
-def test_a_file_that_cannot_be_written(made: Platform) -> None:
-    made.settings["report_path"] = made.folder / "nowhere" / "report.html"
-    result = made.run()
+def test_a_file_that_cannot_be_written(published: Platform) -> None:
+    published.settings["report_path"] = published.folder / "nowhere" / "report.html"
+    result = published.run("listening_report")
     assert "report.html cannot be written: No such file or directory" in failure_of(result)
     assert "SPARKIFY_REPORT_PATH names the file" in failure_of(result)
 

@@ -223,16 +223,24 @@ def test_circles_of_links_end(root: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["gone.json", "link\x1b[31m", "/nowhere/gone", "a.json/b"])
 def test_a_link_to_nothing_is_told_and_left_out(
-    target: str, platform: Platform, capsys: pytest.CaptureFixture[str]
+    target: str, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    platform.write_events([{}], name="a.json")
-    (platform.log_data / "link\x1b[31m").symlink_to(target)
+    put(root / "a.json")
+    (root / "link\x1b[31m").symlink_to(target)
+    assert listed(root) == ["a.json"]
+    assert caplog.messages == [f"event_files: left out 1 link to nothing: {root}/link\ufffd[31m"]
+
+
+def test_a_load_warns_of_a_link_to_nothing(
+    platform: Platform, capsys: pytest.CaptureFixture[str]
+) -> None:
+    platform.write_events([{}])
+    (platform.log_data / "link").symlink_to("nowhere")
     assert platform.run("staging_events").success
     assert platform.rows("SELECT COUNT(*) FROM staging_events") == [(1,)]
-    link = f"{platform.log_data}/link\N{REPLACEMENT CHARACTER}[31m"
     (told,) = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
     assert "WARNING" in told
-    assert told.endswith(f"event_files: left out 1 link to nothing: {link}")
+    assert told.endswith(f"event_files: left out 1 link to nothing: {platform.log_data}/link")
 
 
 def test_many_links_to_nothing_are_told_at_once(
