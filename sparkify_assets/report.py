@@ -1,8 +1,8 @@
 """The listening report: charts and one HTML page that needs nothing else, from rows of the marts.
 
 What the figures are is said in `sql/marts/`; here is how they are shown. Charts become drawings
-inside the page; their colours follow the reader's light or dark theme. Text from data reaches the
-page by way of the template, which escapes it, or of Vega, which does the same.
+inside the page; their colours follow the reader's light or dark theme. Text from data is made fit
+to show where rows enter, and reaches the page by way of the template or of Vega: both escape it.
 """
 
 from collections.abc import Sequence
