@@ -21,8 +21,8 @@ from sparkify_assets import simulator
 from sparkify_assets.audit import SAMPLES, AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.console import as_text, counted, text_table
-from sparkify_assets.errors import SparkifyError
-from sparkify_assets.loading import Load, full_reload_command, prepared_load
+from sparkify_assets.errors import SparkifyError, printable
+from sparkify_assets.loading import Load, prepared_load
 from sparkify_assets.sources.base import Source
 from sparkify_assets.sources.folder import FolderSource
 from sparkify_assets.text_repair import VERSION as REPAIR_VERSION
@@ -112,7 +112,7 @@ def source_asset(source: Source, sample_scale: float) -> dg.AssetsDefinition | d
         try:
             written = SAMPLE_WRITERS[source.name](source.folder, plan)
         except OSError as error:
-            raise dg.Failure(f"{source.name}: {error}", allow_retries=False) from None
+            raise dg.Failure(printable(f"{source.name}: {error}"), allow_retries=False) from None
         context.log.info(
             f"{source.name}: {written.files:,} sample files in {source.address}, "
             f"{written.changed:,} changed"
@@ -261,7 +261,9 @@ def report_asset(catalog: Catalog, path: Path) -> dg.AssetsDefinition:
         except SparkifyError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         file, picture = path.resolve(), b64encode(figures[0].picture).decode()
-        context.log.info(f"listening_report: {file}, {time.monotonic() - started:.2f} s")
+        context.log.info(
+            f"listening_report: {printable(str(file))}, {time.monotonic() - started:.2f} s"
+        )
         return dg.MaterializeResult(
             metadata={
                 "path": dg.MetadataValue.path(str(file)),
@@ -457,19 +459,17 @@ def _check_results(
 
 
 def _in_words(address: str, table: Table, failed: AuditFailed) -> str:
-    """What a failed audit means: what was found, and what is still published."""
-    found = " ".join(r.in_words() for r in failed.results if not r.passed and r.audit.blocking)
+    """What a failed audit means: what was found, what is still published, and what to do."""
+    broken = [r for r in failed.results if not r.passed and r.audit.blocking]
+    found = " ".join(r.in_words() for r in broken)
     stays = (
         f"There is still no table {table.name} in {address}"
         if failed.kept is None
         else f"{table.name} in {address} stays as it was ({counted(failed.kept, 'row')})"
     )
-    anew = full_reload_command(table)
-    remedy = f" If a file was copied or renamed, undo that, or load all anew: {anew}"
-    return (
-        f"{table.name} was not published. {found} {stays}; nothing downstream of it was touched."
-        f"{remedy if table.source else ''}"
-    )
+    remedies = " ".join(r.audit.remedy for r in broken)
+    untouched = "nothing downstream of it was touched"
+    return f"{table.name} was not published. {found} {stays}; {untouched}. {remedies}".rstrip()
 
 
 def _passed(results: list[AuditResult]) -> str:
@@ -534,7 +534,7 @@ def _table_value(rows: list[Row]) -> dg.TableMetadataValue:
     def shown(value: object) -> str | float | None:
         if value is None or isinstance(value, int | float):
             return value
-        text = as_text(value)
+        text = printable(as_text(value))
         return (
             text if len(text) <= PREVIEW_WIDTH else f"{text[:PREVIEW_WIDTH]}\N{HORIZONTAL ELLIPSIS}"
         )

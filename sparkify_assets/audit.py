@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sparkify_assets.catalog import Table
-from sparkify_assets.console import counted, printable
-from sparkify_assets.errors import SparkifyError
+from sparkify_assets.console import counted
+from sparkify_assets.errors import SparkifyError, launch_command, printable
 from sparkify_assets.warehouse.base import Row, Session, quote
 
 SAMPLES = 3
@@ -18,12 +18,13 @@ SAMPLES = 3
 
 @dataclass(frozen=True)
 class Audit:
-    """A named query that returns the rows that violate a rule."""
+    """A named query that returns the rows that violate a rule; `remedy` says what to do then."""
 
     name: str
     description: str
     query: str
     blocking: bool = True
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,12 @@ def audits_of(table: Table) -> list[Audit]:
     audits = []
     if not table.may_be_empty:
         query = f"SELECT COUNT(*) AS row_count FROM {name} HAVING COUNT(*) = 0"
-        audits.append(Audit("row_count", "The table has at least one row.", query))
+        remedy = f"Make sure that the files of {table.source} hold records." if table.source else ""
+        audits.append(Audit("row_count", "The table has at least one row.", query, remedy=remedy))
     if table.required:
         audits.append(_null_keys(table))
     if table.primary_key:
-        keys = ", ".join(map(quote, table.primary_key))
-        query = f"SELECT {keys}, COUNT(*) AS copies FROM {name} GROUP BY {keys} HAVING COUNT(*) > 1"
-        key = ", ".join(table.primary_key)
-        audits.append(Audit("unique_key", f"No two rows have the same {key}.", query))
+        audits.append(_unique_key(table))
     if table.references:
         audits.append(_foreign_keys(table))
     if table.source:
@@ -98,6 +97,26 @@ def _null_keys(table: Table) -> Audit:
         "null_keys",
         f"Never null: {', '.join(table.required)}.",
         f"SELECT {', '.join(map(quote, shown))} FROM {quote(table.name)} WHERE {is_null}",
+    )
+
+
+def _unique_key(table: Table) -> Audit:
+    """For a staging table it names the files of the copies: the first of them, and the last."""
+    keys = ", ".join(map(quote, table.primary_key))
+    description = f"No two rows have the same {', '.join(table.primary_key)}."
+    found, copies = f"SELECT {keys}, COUNT(*) AS copies", f"GROUP BY {keys} HAVING COUNT(*) > 1"
+    if not table.source:
+        return Audit("unique_key", description, f"{found} FROM {quote(table.name)} {copies}")
+    return Audit(
+        "unique_key",
+        description,
+        f"SELECT {keys}, copies, f.uri AS first_file, l.uri AS last_file FROM (\n"
+        f"{found}, MIN(object_id) AS first_id, MAX(object_id) AS last_id\n"
+        f"FROM {quote(table.name)} {copies}\n) AS copied\n"
+        "LEFT JOIN load_history AS f ON copied.first_id = f.object_id\n"
+        "LEFT JOIN load_history AS l ON copied.last_id = l.object_id",
+        remedy="If a file was copied or renamed, undo that; if one file holds both, take one out "
+        f"of it; or load all anew: {launch_command(table.name, full_reload=True)}",
     )
 
 
@@ -160,4 +179,6 @@ def _records_accounted(table: Table) -> Audit:
         "records_accounted",
         "Every record read is a row of the table or of rejected_records.",
         f"SELECT balance, expected, found FROM (\n{sides}\n) AS balances WHERE expected <> found",
+        remedy="If somebody changed the rows of these tables, load all anew: "
+        f"{launch_command(table.name, full_reload=True)}",
     )

@@ -9,15 +9,12 @@ from typing import Any, ClassVar
 import dagster as dg
 from tabulate import tabulate
 
+from sparkify_assets.errors import printable
+
 
 def counted(number: int, noun: str) -> str:
     """A number with its noun: 1 row, 6,820 rows."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def printable(text: str) -> str:
-    """Text from data, without the characters that steer a terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def as_text(value: object) -> str:
@@ -68,4 +65,5 @@ class _ReadableHandler(logging.Handler):
 
     def _write(self, record: logging.LogRecord, message: str) -> None:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        print(f"{clock} {record.levelname:<7} {message}", file=sys.stderr, flush=True)
+        shown = printable(message, keep="\n")
+        print(f"{clock} {record.levelname:<7} {shown}", file=sys.stderr, flush=True)

@@ -1,12 +1,11 @@
 """The listening report: charts and one HTML page that needs nothing else, from rows of the marts.
 
 What the figures are is said in `sql/marts/`; here is how they are shown. Charts become drawings
-inside the page; their colours follow the reader's light or dark theme. Text from data reaches the
-page by way of the template, which escapes it, or of Vega, which does the same.
+inside the page; their colours follow the reader's light or dark theme. Text from data is made fit
+to show where rows enter, and reaches the page by way of the template or of Vega: both escape it.
 """
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -20,7 +19,8 @@ from markupsafe import Markup
 from sparkify_assets.audit import AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.console import counted
-from sparkify_assets.errors import SparkifyError
+from sparkify_assets.errors import SparkifyError, printable
+from sparkify_assets.files import replace
 from sparkify_assets.sources.base import SAMPLE, address_of
 from sparkify_assets.warehouse.base import Row, Session
 
@@ -32,35 +32,21 @@ SHORT = "format(abs(datum.value), '~s')"  # 2k for 2,000; downwards counts too
 DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 LABELS = 40  # of them those of a number, for charts that Vega does not fit into a width
 BUSY_DAYS = 62  # with more, points would hide the line, and gaps the bars
-TOP, ALL = 10, 1_000_000
-READS = {  # how many rows of which marts
-    "catalogue_coverage": 1,
-    "level_changes": ALL,
-    "load_summary": ALL,
-    "most_played_artists": TOP,
-    "most_played_songs": TOP,
-    "plays_by_day": ALL,
-    "plays_by_hour": ALL,
-    "plays_by_level": ALL,
-    "plays_by_location": TOP,
-}
+RANKINGS = ("most_played_artists", "most_played_songs", "plays_by_location")
+BY_TIME = ("level_changes", "plays_by_day", "plays_by_hour", "plays_by_level")
+ABOUT = ("catalogue_coverage", "load_summary")
+READS = dict.fromkeys(RANKINGS, 10) | dict.fromkeys(BY_TIME + ABOUT, 1_000_000)  # rows of marts
+RANKED = ("rank", "song", "artist", "location", "plays", "listeners", "songs")  # of a ranking
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the report tells of.
+    """What the report tells of."""
 
-    Attributes:
-        rows: the first rows of tables, by table.
-        counts: the numbers of all their rows, by table.
-        checks: every check, by table, evaluated on the published tables.
-        address: the warehouse.
-    """
-
-    rows: dict[str, list[Row]]
-    counts: dict[str, int]
-    checks: dict[str, list[AuditResult]]
-    address: str
+    rows: dict[str, list[Row]]  # the first of tables, by table
+    counts: dict[str, int]  # of all rows, by table
+    checks: list[tuple[str, AuditResult]]  # with their tables, evaluated as these are published
+    address: str  # of the warehouse
 
     @classmethod
     def read(cls, session: Session, catalog: Catalog, address: str) -> "Findings":
@@ -76,9 +62,12 @@ class Findings:
             )
         tables = [t for t in catalog.tables.values() if t not in catalog.ledgers]
         return cls(
-            {name: session.first(catalog.tables[name], limit) for name, limit in READS.items()},
+            {
+                name: [_fit_to_show(row) for row in session.first(catalog.tables[name], limit)]
+                for name, limit in READS.items()
+            },
             {table.name: session.count(table.name) for table in tables},
-            {table.name: run_audits(session, audits_of(table)) for table in tables},
+            [(t.name, result) for t in tables for result in run_audits(session, audits_of(t))],
             address,
         )
 
@@ -107,13 +96,13 @@ class Figure:
 def figures_of(rows: dict[str, list[Row]]) -> list[Figure]:
     """The charts of the report, the main one first."""
     return [
-        _most_played_songs(rows["most_played_songs"]),
-        _most_played_artists(rows["most_played_artists"]),
+        _ranking("Most played songs", rows["most_played_songs"], "song", "artist"),
+        _ranking("Most played artists", rows["most_played_artists"], "artist"),
         _plays_by_day(rows["plays_by_day"]),
         _plays_by_hour(rows["plays_by_hour"]),
         _paid_and_free(rows["plays_by_day"], rows["plays_by_level"]),
         _level_changes(rows["plays_by_day"], rows["level_changes"]),
-        _plays_by_location(rows["plays_by_location"]),
+        _ranking("Where most is played", rows["plays_by_location"], "location"),
     ]
 
 
@@ -126,30 +115,9 @@ def page_of(findings: Findings, figures: Sequence[Figure]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"number": _number, "share": _share, "cell": _cell}
-    templates.filters |= {"date": _date, "place": _place}
-    rows = findings.rows
-    days = rows["plays_by_day"]
+    templates.filters |= {"number": "{:,}".format, "share": _share, "date": _date, "place": _place}
     return templates.get_template("report.html.jinja").render(
-        main=MAIN,
-        second=SECOND,
-        figures=figures,
-        songs=[song for song in rows["most_played_songs"] if song["rank"] == 1],
-        counts=findings.counts,
-        first_day=days[0]["date"],
-        last_day=days[-1]["date"],
-        levels={row["level"]: row for row in rows["plays_by_level"]},
-        coverage=rows["catalogue_coverage"][0],
-        loads=rows["load_summary"],
-        checks=sum(map(len, findings.checks.values())),
-        failed=[
-            (table, result)
-            for table, of_table in findings.checks.items()
-            for result in of_table
-            if not result.passed
-        ],
-        address=findings.address,
-        made_at=datetime.now(UTC),
+        vars(findings), figures=figures, main=MAIN, second=SECOND, made_at=datetime.now(UTC)
     )
 
 
@@ -159,46 +127,64 @@ def write(page: str, path: Path) -> None:
     Raises:
         SparkifyError: the file cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(page, encoding="utf-8")
-        beside.replace(path)
+        replace(path, page)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise SparkifyError(
-            f"{path} cannot be written: {error.strerror}. SPARKIFY_REPORT_PATH names the file."
+            f"{path} cannot be written: {error.strerror}. What is there stays as it was. "
+            "SPARKIFY_REPORT_PATH names the file."
         ) from None
+
+
+def _fit_to_show(row: Row) -> Row:
+    """A row whose texts are each one line, and hold nothing that aborts whoever draws them."""
+    return {
+        name: printable(" ".join(value.split())) if isinstance(value, str) else value
+        for name, value in row.items()
+    }
 
 
 # --- Charts ----------------------------------------------------------------------------------
 
 
-def _most_played_songs(rows: list[Row]) -> Figure:
-    shown = [_only(row, "rank", "song", "artist", "plays", "listeners") for row in rows]
-    labels = [f"{_line(r['song'])}\n{_line(r['artist'])}" for r in rows]
-    chart = _bars("song, artist", zip(labels, (r["plays"] for r in rows), strict=True), lines=2)
-    says = _best(f"{r['song']} by {r['artist']}, {counted(r['plays'], 'play')}" for r in rows)
-    return Figure("Most played songs", chart, says, shown)
-
-
-def _most_played_artists(rows: list[Row]) -> Figure:
-    shown = [_only(row, "rank", "artist", "plays", "listeners", "songs") for row in rows]
-    chart = _bars("artist", [(_line(r["artist"]), r["plays"]) for r in rows])
-    says = _best(f"{r['artist']}, {counted(r['plays'], 'play')}" for r in rows)
-    return Figure("Most played artists", chart, says, shown)
-
-
-def _plays_by_location(rows: list[Row]) -> Figure:
-    chart = _bars("place", [(_line(r["location"]), r["plays"]) for r in rows])
-    says = _best(f"{r['location']}, {counted(r['plays'], 'play')}" for r in rows)
-    return Figure("Where most is played", chart, says, rows)
+def _ranking(title: str, rows: list[Row], *texts: str) -> Figure:
+    """A bar for each row, as long as it has plays; its label has a line for each of its texts."""
+    values: list[Row] = [  # with numbers, since two labels may look the same
+        {"label": "\n".join([str(number), *(row[text] for text in texts)]), "plays": row["plays"]}
+        for number, row in enumerate(rows)
+    ]
+    most = max(row["plays"] for row in rows)
+    scale = alt.Scale(domain=[0, most * 1.35])  # leaves room for the numbers
+    lengths = alt.Axis(tickCount=3, labelExpr=SHORT)
+    labels = alt.Axis(
+        labelLimit=190,
+        labelExpr="slice(split(datum.label, '\\n'), 1)",
+        labelBaseline="middle",
+        labelOffset=-6.5 * (len(texts) - 1),
+        domain=False,
+        ticks=False,
+        titleAngle=0,
+        titleAlign="right",
+        titleAnchor="start",
+        titleX=-6,
+        titleY=-8,
+    )
+    base = _chart(values, alt.Step(8 + 13 * len(texts))).encode(
+        x=alt.X("plays:Q", title="plays", scale=scale, axis=lengths),
+        y=alt.Y("label:N", sort=None, title=", ".join(texts), axis=labels),
+    )
+    numbers = base.mark_text(align="left", dx=3).encode(text=alt.Text("plays:Q", format=","))
+    chart: Any = base.mark_bar(color=MAIN) + numbers
+    best = [f"{' by '.join(r[t] for t in texts)}, {counted(r['plays'], 'play')}" for r in rows[:3]]
+    return Figure(title, chart, f"{'; '.join(best)}.", [_only(row, *RANKED) for row in rows])
 
 
 def _plays_by_day(days: list[Row]) -> Figure:
     shown = [_only(day, "date", "plays", "listeners", "active_users") for day in days]
-    plays = _daily(shown, "plays:Q", "plays a day", 110).mark_bar(color=MAIN, binSpacing=_gap(days))
+    few = len(days) <= BUSY_DAYS
+    plays = _daily(shown, "plays:Q", "plays a day", 110).mark_bar(color=MAIN, binSpacing=int(few))
     active = _daily(_broken(shown), "active_users:Q", "active users a day", 80).mark_line(
-        color=SECOND, point={"color": SECOND} if len(days) <= BUSY_DAYS else False
+        color=SECOND, point={"color": SECOND} if few else False
     )
     most = max(days, key=lambda day: day["plays"])
     busy = max(days, key=lambda day: day["active_users"])
@@ -219,30 +205,22 @@ def _plays_by_hour(rows: list[Row]) -> Figure:
         for hour in range(24)
     ]
     most = max(cells, key=lambda cell: cell["plays"])
-    chart = (
-        _chart(cells, alt.Step(18))
-        .mark_rect(fill=MAIN)
-        .encode(
-            x=alt.X(
-                "hour:O",
-                title="hour of the day, UTC",
-                axis=alt.Axis(values=list(range(0, 24, 3)), labelAngle=0),
-            ),
-            y=alt.Y("weekday:N", sort=None, title="weekday"),
-            opacity=alt.Opacity(
-                "plays:Q",
-                scale=alt.Scale(range=[0.06, 1]),
-                legend=alt.Legend(
-                    title="plays in the hour, mean of such days",
-                    orient="bottom",
-                    values=[0, round(most["plays"] / 2, 1), round(most["plays"], 1)],
-                    format=",.1f",
-                    symbolType="square",
-                    symbolFillColor=MAIN,
-                    symbolStrokeWidth=0,
-                ),
-            ),
-        )
+    hours = alt.Axis(values=list(range(0, 24, 3)), labelAngle=0)
+    legend = alt.Legend(
+        title="plays in the hour, mean of such days",
+        orient="bottom",
+        values=[0, round(most["plays"] / 2, 1), round(most["plays"], 1)],
+        format=",.1f",
+        symbolType="square",
+        symbolFillColor=MAIN,
+        symbolStrokeWidth=0,
+    )
+    shades = alt.Opacity("plays:Q", scale=alt.Scale(range=[0.06, 1]), legend=legend)
+    chart = _chart(cells, alt.Step(18)).mark_rect(fill=MAIN)
+    chart = chart.encode(
+        x=alt.X("hour:O", title="hour of the day, UTC", axis=hours),
+        y=alt.Y("weekday:N", sort=None, title="weekday"),
+        opacity=shades,
     )
     says = (
         f"Most is played on {most['weekday']}s from {most['hour']}:00 to {most['hour'] + 1}:00 "
@@ -257,16 +235,8 @@ def _plays_by_hour(rows: list[Row]) -> Figure:
 
 
 def _paid_and_free(days: list[Row], levels: list[Row]) -> Figure:
-    parts = [
-        {"date": day["date"], "level": level, "plays": day[f"{level}_plays"]}
-        for day in days
-        for level in ("paid", "free")
-    ]
-    chart = (
-        _daily(parts, "plays:Q", "plays a day", 130)
-        .mark_bar(binSpacing=_gap(days))
-        .encode(color=_colors("level", ["paid", "free"]))
-    )
+    parts = {level: [day[f"{level}_plays"] for day in days] for level in ("paid", "free")}
+    chart = _stacked(days, "plays a day", 130, parts)
     plays = sum(row["plays"] for row in levels)
     says = " ".join(
         f"{counted(row['users'], 'user')} now on the level {row['level']}; "
@@ -278,57 +248,16 @@ def _paid_and_free(days: list[Row], levels: list[Row]) -> Figure:
 
 def _level_changes(days: list[Row], changes: list[Row]) -> Figure:
     by_day = {row["date"]: row for row in changes}
-    parts = [
-        {"date": day["date"], "change": change, "users": sign * found}
-        for day in days
-        for change, sign in (("upgrades", 1), ("downgrades", -1))
-        for found in [by_day.get(day["date"], {}).get(change, 0)]
-    ]
-    chart = (
-        _daily(parts, "users:Q", "users a day", 110)
-        .mark_bar(binSpacing=_gap(days))
-        .encode(color=_colors("change", ["upgrades", "downgrades"]))
-    )
+    found = [by_day.get(day["date"], {"upgrades": 0, "downgrades": 0}) for day in days]
+    parts = {"upgrades": [row["upgrades"] for row in found]}
+    parts |= {"downgrades": [-row["downgrades"] for row in found]}
+    chart = _stacked(days, "users a day", 110, parts)
     up, down = (sum(row[name] for row in changes) for name in ("upgrades", "downgrades"))
     says = (
         f"{counted(up, 'upgrade')} from free to paid, drawn upwards; "
         f"{counted(down, 'downgrade')} from paid to free, drawn downwards."
     )
     return Figure("Users who change their level", chart, says, changes)
-
-
-def _bars(what: str, bars: Iterable[tuple[str, int]], lines: int = 1) -> Any:
-    """A bar for each label, which may have several lines; each is as long as fits."""
-    values: list[Row] = [{"label": label, "plays": plays} for label, plays in bars]
-    most = max(value["plays"] for value in values)
-    base = _chart(values, alt.Step(8 + 13 * lines)).encode(
-        x=alt.X(
-            "plays:Q",
-            title="plays",
-            scale=alt.Scale(domain=[0, most * 1.35]),  # leaves room for the numbers
-            axis=alt.Axis(tickCount=3, labelExpr=SHORT),
-        ),
-        y=alt.Y(
-            "label:N",
-            sort=None,
-            title=what,
-            axis=alt.Axis(
-                labelLimit=190,
-                labelExpr="split(datum.label, '\\n')",
-                labelBaseline="middle",
-                labelOffset=-6.5 * (lines - 1),
-                domain=False,
-                ticks=False,
-                titleAngle=0,
-                titleAlign="right",
-                titleAnchor="start",
-                titleX=-6,
-                titleY=-8,
-            ),
-        ),
-    )
-    numbers = base.mark_text(align="left", dx=3).encode(text=alt.Text("plays:Q", format=","))
-    return base.mark_bar(color=MAIN) + numbers
 
 
 def _daily(rows: list[Row], y: str, title: str, height: int) -> alt.Chart:
@@ -342,6 +271,19 @@ def _daily(rows: list[Row], y: str, title: str, height: int) -> alt.Chart:
     )
 
 
+def _stacked(days: list[Row], title: str, height: int, parts: dict[str, list[int]]) -> Any:
+    """A bar for each day, in two parts, each in a colour."""
+    rows = [
+        {"date": day["date"], "part": part, "number": number}
+        for part, numbers in parts.items()
+        for day, number in zip(days, numbers, strict=True)
+    ]
+    scale = alt.Scale(domain=list(parts), range=[MAIN, SECOND])
+    color = alt.Color("part:N", scale=scale, legend=alt.Legend(title=None, orient="top"))
+    gap = int(len(days) <= BUSY_DAYS)
+    return _daily(rows, "number:Q", title, height).mark_bar(binSpacing=gap).encode(color=color)
+
+
 def _broken(days: list[Row]) -> list[Row]:
     """The same days, and one of which nothing is known where some are missing: it breaks a line."""
     rows = []
@@ -352,11 +294,6 @@ def _broken(days: list[Row]) -> list[Row]:
     return rows
 
 
-def _gap(days: list[Row]) -> int:
-    """Pixels between the bars of two days."""
-    return int(len(days) <= BUSY_DAYS)
-
-
 def _chart(rows: list[Row], height: Any) -> alt.Chart:
     """A chart of rows, without its mark; what is no JSON value (a date) is given as text."""
     values = [
@@ -365,28 +302,12 @@ def _chart(rows: list[Row], height: Any) -> alt.Chart:
     return alt.Chart(alt.Data(values=values), width=WIDTH, height=height)  # type: ignore[no-untyped-call]
 
 
-def _colors(field: str, names: list[str]) -> alt.Color:
-    return alt.Color(
-        f"{field}:N",
-        scale=alt.Scale(domain=names, range=[MAIN, SECOND]),
-        legend=alt.Legend(title=None, orient="top"),
-    )
-
-
 def _themed(chart: alt.TopLevelMixin, ink: str) -> dict[str, Any]:
     """The chart's specification, its text and lines in one colour."""
-    faint: dict[str, Any] = {
-        "gridColor": ink,
-        "gridOpacity": 0.12,
-        "domainColor": ink,
-        "tickColor": ink,
-    }
-    text: dict[str, Any] = {
-        "labelColor": ink,
-        "titleColor": ink,
-        "labelFontSize": 11,
-        "titleFontSize": 11,
-    }
+    faint: dict[str, Any] = {"gridColor": ink, "domainColor": ink, "tickColor": ink}
+    faint |= {"gridOpacity": 0.12, "domainOpacity": 0.4, "tickOpacity": 0.4}
+    text: dict[str, Any] = {"labelColor": ink, "titleColor": ink}
+    text |= {"labelFontSize": 11, "titleFontSize": 11}
     text |= {"titleFontWeight": "normal", "titlePadding": 8}
     spec: dict[str, Any] = chart.to_dict()
     if "vconcat" not in spec:
@@ -396,7 +317,7 @@ def _themed(chart: alt.TopLevelMixin, ink: str) -> dict[str, Any]:
         "background": "transparent",
         "padding": {"left": 12, "right": 5, "top": 5, "bottom": 5},
         "view": {"stroke": None},
-        "axis": text | faint | {"domainOpacity": 0.4, "tickOpacity": 0.4},
+        "axis": text | faint,
         "legend": text,
         "text": {"color": ink, "fontSize": 11},
         "title": {"color": ink, "fontSize": 15, "anchor": "start", "offset": 14},
@@ -407,20 +328,8 @@ def _themed(chart: alt.TopLevelMixin, ink: str) -> dict[str, Any]:
 # --- Words -----------------------------------------------------------------------------------
 
 
-def _best(entries: Iterable[str]) -> str:
-    return "; ".join(list(entries)[:3]) + "."
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
-
-
 def _only(row: Row, *names: str) -> Row:
-    return {name: row[name] for name in names}
-
-
-def _number(value: int) -> str:
-    return f"{value:,}"
+    return {name: row[name] for name in names if name in row}
 
 
 def _date(day: date) -> str:
@@ -438,7 +347,3 @@ def _share(part: int, whole: int) -> str:
     percent = 100 * part / whole
     shown = f"{percent:.1f}" if percent >= 0.1 or not part else f"{percent:.2g}"
     return f"{shown}\N{NO-BREAK SPACE}%"
-
-
-def _cell(value: object) -> str:
-    return _number(value) if isinstance(value, int) and not isinstance(value, bool) else str(value)

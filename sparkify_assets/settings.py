@@ -4,42 +4,47 @@ Every variable of the product is declared here, and nowhere else is the environm
 `.env.example` lists the same variables for the user (a test compares the two).
 """
 
+import logging
 import os
 import re
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from sparkify_assets.errors import SparkifyError
+from sparkify_assets.errors import SparkifyError, printable
+
+warn_once = cache(logging.getLogger(__name__).warning)  # a command reads the settings many times
 
 
 class Environment(BaseSettings):
-    """Variables that share a prefix, read and validated."""
+    """Variables that share a prefix, read and validated; a blank one is an unset one."""
 
-    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, populate_by_name=True)
-    unsaid: ClassVar[tuple[str, ...]] = ()  # variables whose wrong values may hold secrets
+    model_config = SettingsConfigDict(frozen=True, populate_by_name=True)
+    is_prefix_shared: ClassVar[bool] = False  # with programs that have variables of their own
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Reads the variables.
+        """Reads the variables. No value is repeated: it may be a secret in the wrong place.
 
         Raises:
             SparkifyError: one message that names every variable with a wrong value or name.
         """
         prefix = cls.model_config["env_prefix"]
-        known = {
-            str(field.validation_alias or prefix + name.upper())
-            for name, field in cls.model_fields.items()
-        }
+        fields = cls.model_fields.items()
+        known = {str(field.validation_alias or prefix + name.upper()) for name, field in fields}
         problems = []
-        for name in sorted(name for name in os.environ if name.startswith(prefix)):
-            if name not in known:
-                guess = get_close_matches(name, known, n=1, cutoff=0.8)
-                hint = f"maybe {guess[0]}" if guess else f"known are {', '.join(sorted(known))}"
-                problems.append(f"{name} is not a variable of Sparkify: {hint}")
+        for name in sorted(n for n in os.environ if n.startswith(prefix) and n not in known):
+            guess = get_close_matches(name, known, n=1, cutoff=0.85)
+            hint = f"maybe {guess[0]}" if guess else f"known are {', '.join(sorted(known))}"
+            message = f"{name} is not a variable of Sparkify: {hint}"
+            if not cls.is_prefix_shared:
+                problems.append(message)
+            elif guess and guess[0] not in os.environ:
+                warn_once(message)
         try:
             settings = cls()
         except ValidationError as error:
@@ -47,8 +52,7 @@ class Environment(BaseSettings):
                 message = problem["msg"].removeprefix("Value error, ")
                 if problem["loc"]:
                     name = prefix + str(problem["loc"][0]).upper().removeprefix(prefix)
-                    value = "wrong" if name in cls.unsaid else repr(str(problem["input"]))
-                    message = f"{name} is {value}: {message[0].lower()}{message[1:]}"
+                    message = f"{name} is wrong: {message[0].lower()}{message[1:]}"
                 problems.append(message)
         if problems:
             raise SparkifyError(
@@ -57,38 +61,40 @@ class Environment(BaseSettings):
             )
         return settings
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _text(cls, value: Any, info: Any) -> Any:
+        if isinstance(value, str) and printable(value) != value:
+            raise ValueError("it holds control characters, or what is no UTF-8 text")
+        is_blank = isinstance(value, str) and not value.strip()
+        return cls.model_fields[info.field_name].default if is_blank else value
+
 
 class Settings(Environment):
     """What the user decides, each as an environment variable `SPARKIFY_<NAME>`."""
 
     model_config = SettingsConfigDict(env_prefix="SPARKIFY_")
 
-    target: Literal["duckdb", "redshift"] = Field(
-        "duckdb", description="engine of the warehouse; redshift needs the variables REDSHIFT_*"
-    )
-    duckdb_path: Path = Field(Path("sparkify.duckdb"), description="file of the DuckDB warehouse")
-    report_path: Path = Field(
-        Path("listening_report.html"), description="file of the listening report"
-    )
-    song_data: str | None = Field(None, description="folder or s3:// address of the song files")
-    log_data: str | None = Field(None, description="folder or s3:// address of the event files")
-    s3_anonymous: bool = Field(False, description="read S3 without credentials: public buckets")
-    s3_work: str | None = Field(
-        None, description="s3:// folder for the files that Redshift copies from"
-    )
-    sample_scale: float = Field(
-        1, gt=0, le=1_000, allow_inf_nan=False, description="size of the sample data"
-    )
-    max_rejected_share: float = Field(
-        0.01, ge=0, le=1, description="share of rejected records that a load may have, 0 to 1"
-    )
+    target: Literal["duckdb", "redshift"] = "duckdb"  # redshift needs the variables REDSHIFT_*
+    duckdb_path: Path = Path("sparkify.duckdb")
+    report_path: Path = Path("listening_report.html")
+    song_data: str | None = None  # a folder, or an address in S3
+    log_data: str | None = None
+    s3_anonymous: bool = False
+    s3_work: str | None = None
+    sample_scale: float = Field(1, gt=0, le=1_000, allow_inf_nan=False)
+    max_rejected_share: float = Field(0.01, ge=0, le=1)
 
-    @field_validator("duckdb_path", "report_path")
+    @field_validator("duckdb_path", "report_path", "song_data", "log_data", "s3_work")
     @classmethod
-    def _a_file(cls, path: Path) -> Path:
-        if ":" in path.parts[0]:
-            raise ValueError("it names no file on this machine")
-        return path.expanduser()
+    def _a_place(cls, place: Path | str | None) -> Path | str | None:
+        if place is None or re.match(r"s3://[a-zA-Z0-9._-]+(/|$)", str(place)):
+            return place
+        if ":" in str(place).partition("/")[0]:
+            is_file = isinstance(place, Path)
+            what = "file on this machine" if is_file else "folder and no s3://bucket/folder"
+            raise ValueError(f"it names no {what}")
+        return type(place)(os.path.expanduser(place))  # noqa: PTH111  # Path's fails at ~nobody
 
     @model_validator(mode="after")
     def _both_sources_or_none(self) -> Self:
@@ -105,32 +111,25 @@ class RedshiftSettings(Environment):
     """Where a Redshift warehouse is and who enters it, each as a variable `REDSHIFT_<NAME>`."""
 
     model_config = SettingsConfigDict(env_prefix="REDSHIFT_")
-    unsaid = ("REDSHIFT_HOST", "REDSHIFT_COPY_ROLE")
+    is_prefix_shared = True
 
-    host: str | None = Field(None, description="endpoint; with IAM it is looked up")
-    port: int = Field(5439, ge=1, le=65_535, description="port of the endpoint")
-    database: str = Field("dev", description="database")
+    host: str | None = None  # with IAM it is looked up
+    port: int = Field(5439, ge=1, le=65_535)
+    database: str = "dev"
     schema_name: str = Field(
         "sparkify",
         validation_alias="REDSHIFT_SCHEMA",
         pattern="^[a-z_][a-z0-9_]{0,126}$",  # Redshift folds names to lower case, even quoted ones
-        description="schema of the tables; made if missing",
     )
-    user: str | None = Field(None, description="database user")
-    password: SecretStr | None = Field(None, description="password of the user")
-    cluster: str | None = Field(None, description="cluster identifier, to log in by IAM")
-    workgroup: str | None = Field(None, description="Serverless workgroup, to log in by IAM")
-    region: str | None = Field(None, description="region of the cluster or workgroup, for IAM")
-    sslmode: Literal["verify-full", "verify-ca"] = Field(
-        "verify-full", description="verify-ca where a tunnel or CNAME hides the endpoint's name"
-    )
-    copy_role: str = Field(
-        "default", description="ARN of the role by which COPY reads SPARKIFY_S3_WORK"
-    )
-    slices: int = Field(4, ge=1, le=128, description="slices of the cluster: files of a COPY")
-    timeout_seconds: int = Field(
-        3_600, ge=1, description="how long a statement may take, and wait for another run"
-    )
+    user: str | None = None
+    password: SecretStr | None = None
+    cluster: str | None = None  # instead of a password, to log in by IAM; or
+    workgroup: str | None = None
+    region: str | None = None  # of the cluster or workgroup
+    sslmode: Literal["verify-full", "verify-ca"] = "verify-full"
+    copy_role: str = "default"
+    slices: int = Field(4, ge=1, le=128)
+    timeout_seconds: int = Field(3_600, ge=1)
 
     @field_validator("host")
     @classmethod

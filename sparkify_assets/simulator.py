@@ -2,7 +2,6 @@
 
 The same plan gives the same bytes on every machine, and writing twice changes nothing.
 What lives here: the catalogue, the users, their visits, and the writing of both folders.
-What does not: reading, cleaning or loading any of it. The standard library is all it needs.
 """
 
 from __future__ import annotations
@@ -21,6 +20,8 @@ from itertools import accumulate, chain, count, islice, repeat
 from pathlib import Path
 from random import Random
 from typing import Any
+
+from sparkify_assets.files import writable
 
 MARKER = ".made-by-simulator"
 FIRST_DAY = datetime(2018, 11, 1, tzinfo=UTC)
@@ -175,23 +176,21 @@ def _converge(into: Path, files: Iterable[tuple[str, str]], *, ours: str) -> Wri
     marker = into / MARKER
     if not marker.exists():
         if any(into.iterdir()):
-            raise FileExistsError(
-                f"{into} holds files the simulator did not write, and it would replace them: "
-                "choose an empty folder"
-            )
+            what = "holds files the simulator did not write: choose an empty folder"
+            raise FileExistsError(f"{into} {what}")
         marker.write_text("The simulator rewrites and removes data files of this folder.\n")
     expected: set[Path] = set()
     changed = size = 0
     for name, text in files:
-        path, content = into / name, text.encode("ascii")
-        expected.add(path)
+        file, content = writable(into / name), text.encode("ascii")
+        expected.add(into / name)
         size += len(content)
         try:
-            if path.read_bytes() == content:
+            if file.read_bytes() == content:
                 continue
         except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+            file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
         changed += 1
     for path in set(into.glob(ours)) - expected:
         path.unlink()

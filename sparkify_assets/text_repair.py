@@ -23,6 +23,7 @@ TAG = re.compile(  # a title such as <3 or <Untitled> is none
 ENTITY = re.compile(r"&(#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]*);", re.IGNORECASE)
 # Half of a 16-bit character was lost: U+2019, the apostrophe, became U+0019.
 HALVED = {code: 0x2000 + code for code in (0x13, 0x14, 0x18, 0x19, 0x1C, 0x1D)}
+NO_CHARACTERS = {0xFFFE: 0xFFFD, 0xFFFF: 0xFFFD}  # U+FFFD stands for what nobody knows
 BLANKS = " "
 
 
@@ -35,7 +36,7 @@ def repair(text: str) -> str:
     while repaired != before:
         before = repaired
         repaired = TAG.sub("", ENTITY.sub(_character, _decoded(repaired)))
-        repaired = repaired.translate(HALVED).strip(BLANKS)
+        repaired = repaired.translate(HALVED | NO_CHARACTERS).strip(BLANKS)
     return repaired if len(repaired.encode()) <= max(MOST_BYTES, len(text.encode())) else text
 
 

@@ -1,13 +1,16 @@
 """The embedded warehouse alone: a file that one process writes at a time."""
 
 import re
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from sparkify_assets.definitions import PACKAGE
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
 from sparkify_assets_tests.platform import Platform, failure_of
@@ -37,7 +40,11 @@ def test_a_warehouse_held_by_another_process_is_named(published: Platform) -> No
     [
         ("missing/warehouse.duckdb", "the folder .*missing does not exist"),
         ("folder", "is a folder, not a DuckDB file"),
-        ("text.txt", "is not a DuckDB file, and was left as it is"),
+        ("text.txt", "text.txt is not a DuckDB file, and was left as it is"),
+        ("data.csv", "data.csv is not a DuckDB file, and was left as it is"),  # DuckDB opens it
+        ("music.db", "music.db is an SQLite file, not a DuckDB file, and was left as it is"),
+        ("empty.duckdb", "empty.duckdb is not a DuckDB file, and was left as it is"),
+        (".", "is a folder, not a DuckDB file"),
     ],
 )
 def test_a_wrong_warehouse_path_is_explained(
@@ -45,11 +52,35 @@ def test_a_wrong_warehouse_path_is_explained(
 ) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "text.txt").write_text("precious " * 1_000)
+    (tmp_path / "data.csv").write_text("a,b\n" + "1,2\n" * 1_000)
+    (tmp_path / "empty.duckdb").touch()
+    with closing(sqlite3.connect(tmp_path / "music.db")) as connection:
+        connection.execute("CREATE TABLE songs (title TEXT)")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
     made.settings["duckdb_path"] = tmp_path / path
     result = made.run("staging_songs")
     assert re.search(said, failure_of(result))
     assert "SPARKIFY_DUCKDB_PATH" in failure_of(result)
-    assert (tmp_path / "text.txt").read_text() == "precious " * 1_000
+    assert before == {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
+
+
+def test_nothing_is_downloaded(tmp_path: Path) -> None:
+    """An SQLite file would be reason enough to DuckDB, and so would many a function."""
+    with DuckDBWarehouse(path=str(tmp_path / "w.duckdb")).transaction() as session:
+        query = "SELECT name, value FROM duckdb_settings() WHERE name LIKE 'auto%known_extensions'"
+        assert {tuple(row.values()) for row in session.rows(query)} == {
+            ("autoinstall_known_extensions", "false"),
+            ("autoload_known_extensions", "false"),
+        }
+        with pytest.raises(SparkifyError, match="exists in the spatial extension"):
+            session.rows("SELECT ST_Point(1, 2)")
+
+
+def test_no_connection_of_the_product_downloads() -> None:
+    text = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    connections = re.findall(r"duckdb\.connect\(.*", text)
+    assert len(connections) == 2
+    assert all(re.search(r"config=(CONFIG|OFFLINE)\)", call) for call in connections)
 
 
 def test_shells_and_tools_that_lag_behind_can_read_it(published: Platform) -> None:

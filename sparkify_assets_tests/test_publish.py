@@ -255,6 +255,30 @@ def test_lost_rows_of_staging_are_found_out(published: Platform) -> None:
     assert "songplays" not in materialized(result)
 
 
+def test_a_record_that_stands_twice_in_a_file_is_named(made: Platform) -> None:
+    made.write_events([{"sessionId": 5}, {"sessionId": 5, "itemInSession": 0}], name="twice.json")
+    said = failure_of(made.make("staging_events"))
+    twice = f"file://{made.log_data}/twice.json"
+    key = "sessionid = 5, iteminsession = 0, copies = 2"
+    assert f"{key}, first_file = {twice}, last_file = {twice}." in said
+    assert "if one file holds both, take one out of it; or load all anew: dg launch" in said
+
+
+def test_files_without_a_record_are_told_as_such(platform: Platform) -> None:
+    platform.log_data.mkdir()
+    (platform.log_data / "empty.json").touch()
+    said = failure_of(platform.run("staging_events"))
+    assert "Check row_count" in said
+    assert said.endswith("Make sure that the files of event_files hold records.")
+
+
+def test_changed_rows_of_staging_can_be_loaded_anew(published: Platform) -> None:
+    published.change("DELETE FROM staging_events WHERE iteminsession = 2")
+    said = failure_of(published.run("staging_events"))
+    assert re.search("If somebody changed the rows of these tables, load all anew: dg launch", said)
+    assert "copied" not in said
+
+
 @pytest.mark.parametrize("renamed", [False, True], ids=["copied", "renamed"])
 def test_a_copied_or_renamed_file_is_refused(made: Platform, renamed: bool) -> None:
     assert made.make("staging_events").success
@@ -264,7 +288,9 @@ def test_a_copied_or_renamed_file_is_refused(made: Platform, renamed: bool) -> N
         file.unlink()
     result = made.make("staging_events")
     assert failed_checks(result) == {("staging_events", "unique_key")}
-    assert "If a file was copied or renamed, undo that, or load all anew" in failure_of(result)
+    said = failure_of(result)
+    assert f"first_file = file://{file}, last_file = file://{made.log_data}/again.json" in said
+    assert "If a file was copied or renamed, undo that;" in said
     assert made.rows("SELECT count(*) FROM staging_events") == [(5,)]
     if renamed:
         shutil.copy(made.log_data / "again.json", file)

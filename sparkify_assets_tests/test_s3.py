@@ -153,6 +153,9 @@ def test_hidden_objects_and_folder_markers_are_no_data(server: S3Server) -> None
     [
         ("log_dat", "", "s3://sparkify-data/log_dat holds no object.*Set SPARKIFY_LOG_DATA"),
         ("log_data", "2019", "s3://sparkify-data/log_data/2019 holds no object.*Check the prefix"),
+        ("log_data/a", "", "log_data/a is an object, not the folder.*Set SPARKIFY_LOG_DATA"),
+        ("log_data", "a", "log_data/a is an object, not the folder.*Check the prefix"),
+        ("log_data/*", "", r"log_data/\* holds no object.*a \* is part of a name here"),
         ("log_data", "..", "prefix .. is not the name of a folder in s3://sparkify-data/log_data"),
     ],
 )
@@ -425,6 +428,10 @@ def test_nobody_at_the_address(server: S3Server, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     with pytest.raises(SparkifyError, match=r"S3 cannot be reached: .*127.0.0.1:9/.*AWS_ENDPOINT"):
         source(attempts=1).objects()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://etl:{SECRET}@127.0.0.1:9")
+    with pytest.raises(SparkifyError, match=r"http://\*\*\*@127") as error:
+        source(attempts=1).objects()
+    assert SECRET not in str(error.value)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "127.0.0.1:9")
     with pytest.raises(SparkifyError, match="wrong AWS configuration: Invalid endpoint"):
         source().objects()

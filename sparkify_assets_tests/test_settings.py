@@ -7,7 +7,7 @@ import pytest
 
 from sparkify_assets.definitions import PACKAGE
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.settings import RedshiftSettings, Settings
+from sparkify_assets.settings import RedshiftSettings, Settings, warn_once
 from sparkify_assets.sources import sources_of
 from sparkify_assets.warehouse import warehouse_of
 
@@ -44,26 +44,40 @@ def test_values_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert sources["event_files"].address == str(Path.home() / "logs")
 
 
-def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPARKIFY_TARGET", "")
-    assert Settings.from_environment().target == "duckdb"
+@pytest.mark.parametrize("blank", ["", "   ", "\N{NO-BREAK SPACE}"])
+def test_a_blank_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
+    for name in VARIABLES | REDSHIFT:
+        monkeypatch.setenv(name, blank)
+    assert Settings.from_environment() == Settings()
+    with pytest.raises(SparkifyError, match="set REDSHIFT_PASSWORD"):
+        RedshiftSettings.from_environment()
+    monkeypatch.setenv("REDSHIFT_WORKGROUP", "w")
+    assert RedshiftSettings.from_environment().schema_name == "sparkify"
+
+
+@pytest.mark.parametrize("path", [".", "..", "/", "./x"])
+def test_a_path_may_name_anything_here(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv("SPARKIFY_DUCKDB_PATH", path)
+    monkeypatch.setenv("SPARKIFY_REPORT_PATH", path)
+    settings = Settings.from_environment()
+    assert settings.duckdb_path == settings.report_path == Path(path)
 
 
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        (
-            {"SPARKIFY_TARGET": "snowflake"},
-            "SPARKIFY_TARGET is 'snowflake': input should be 'duckdb'",
-        ),
-        ({"SPARKIFY_MAX_REJECTED_SHARE": "1.5"}, "SPARKIFY_MAX_REJECTED_SHARE is '1.5': input"),
-        ({"SPARKIFY_MAX_REJECTED_SHARE": "-0.1"}, "SPARKIFY_MAX_REJECTED_SHARE is '-0.1': input"),
-        ({"SPARKIFY_MAX_REJECTED_SHARE": "few"}, "SPARKIFY_MAX_REJECTED_SHARE is 'few': input"),
-        ({"SPARKIFY_MAX_REJECTED_SHARE": "nan"}, "SPARKIFY_MAX_REJECTED_SHARE is 'nan': input"),
-        ({"SPARKIFY_SAMPLE_SCALE": "0"}, "SPARKIFY_SAMPLE_SCALE is '0': input"),
-        ({"SPARKIFY_SAMPLE_SCALE": "inf"}, "SPARKIFY_SAMPLE_SCALE is 'inf': input"),
-        ({"SPARKIFY_DUCKDB_PATH": ":memory:"}, "SPARKIFY_DUCKDB_PATH is ':memory:': it names no"),
-        ({"SPARKIFY_DUCKDB_PATH": "md:cloud"}, "SPARKIFY_DUCKDB_PATH is 'md:cloud': it names no"),
+        ({"SPARKIFY_TARGET": "secret-word"}, "SPARKIFY_TARGET is wrong: input should be 'duckdb'"),
+        ({"SPARKIFY_MAX_REJECTED_SHARE": "1.5"}, "SPARKIFY_MAX_REJECTED_SHARE is wrong: input"),
+        ({"SPARKIFY_MAX_REJECTED_SHARE": "-0.1"}, "SPARKIFY_MAX_REJECTED_SHARE is wrong: input"),
+        ({"SPARKIFY_MAX_REJECTED_SHARE": "few"}, "SPARKIFY_MAX_REJECTED_SHARE is wrong: input"),
+        ({"SPARKIFY_MAX_REJECTED_SHARE": "nan"}, "SPARKIFY_MAX_REJECTED_SHARE is wrong: input"),
+        ({"SPARKIFY_SAMPLE_SCALE": "0"}, "SPARKIFY_SAMPLE_SCALE is wrong: input"),
+        ({"SPARKIFY_SAMPLE_SCALE": "inf"}, "SPARKIFY_SAMPLE_SCALE is wrong: input"),
+        ({"SPARKIFY_DUCKDB_PATH": ":memory:"}, "SPARKIFY_DUCKDB_PATH is wrong: it names no"),
+        ({"SPARKIFY_DUCKDB_PATH": "md:cloud"}, "SPARKIFY_DUCKDB_PATH is wrong: it names no"),
+        ({"SPARKIFY_DUCKDB_PATH": "caf\udce9"}, "SPARKIFY_DUCKDB_PATH is wrong: .* no UTF-8 text"),
+        ({"SPARKIFY_REPORT_PATH": "s3://b/r.html"}, "SPARKIFY_REPORT_PATH is wrong: it names no"),
+        ({"SPARKIFY_REPORT_PATH": "a\x1b[31m"}, "SPARKIFY_REPORT_PATH is wrong: it holds control"),
         ({"SPARKIFY_LOG_DATA": "logs"}, "SPARKIFY_LOG_DATA is set and SPARKIFY_SONG_DATA is not"),
         ({"SPARKIFY_SONG_DATA": "s"}, "SPARKIFY_SONG_DATA is set and SPARKIFY_LOG_DATA is not"),
         ({"SPARKIFY_LOGDATA": "x"}, "SPARKIFY_LOGDATA is not a variable .*SPARKIFY_LOG_DATA"),
@@ -74,8 +88,40 @@ def test_a_wrong_setting_is_named(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(SparkifyError, match=said):
+    with pytest.raises(SparkifyError, match=said) as error:
         Settings.from_environment()
+    assert "secret-word" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "s3://",
+        "s3:///logs",
+        "s3:logs",
+        "s3://AKIA:secret-word@bucket/logs",  # as Hadoop once wrote it
+        "https://etl:secret-word@b.s3.amazonaws.com/x",
+        "arn:aws:s3:::secret-word/logs",
+        "gs://secret-word",
+        "file:///secret-word",
+    ],
+)
+@pytest.mark.parametrize("variable", ["SONG_DATA", "LOG_DATA", "S3_WORK"])
+def test_an_address_that_is_none_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, variable: str, address: str
+) -> None:
+    monkeypatch.setenv("SPARKIFY_SONG_DATA", "songs")
+    monkeypatch.setenv("SPARKIFY_LOG_DATA", "logs")
+    monkeypatch.setenv(f"SPARKIFY_{variable}", address)
+    said = f"SPARKIFY_{variable} is wrong: it names no folder and no s3://bucket/folder"
+    with pytest.raises(SparkifyError, match=said) as error:
+        Settings.from_environment()
+    assert "secret-word" not in str(error.value)
+
+
+def test_the_home_of_nobody_is_a_folder_like_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARKIFY_DUCKDB_PATH", "~no-such-user/x.duckdb")
+    assert Settings.from_environment().duckdb_path == Path("~no-such-user/x.duckdb")
 
 
 def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,9 +169,9 @@ def test_ways_into_redshift(monkeypatch: pytest.MonkeyPatch, variables: dict[str
         ({"REDSHIFT_HOST": ""}, "REDSHIFT_PASSWORD is set and REDSHIFT_HOST is not"),
         ({"REDSHIFT_HOST": "", "REDSHIFT_USER": ""}, "REDSHIFT_HOST and REDSHIFT_USER is not"),
         ({"REDSHIFT_WORKGROUP": "w"}, "REDSHIFT_PASSWORD and REDSHIFT_WORKGROUP are set: choose"),
-        ({"REDSHIFT_SSLMODE": "prefer"}, "REDSHIFT_SSLMODE is 'prefer': input should be 'verify-f"),
-        ({"REDSHIFT_PORT": "https"}, "REDSHIFT_PORT is 'https': input should be a valid integer"),
-        ({"REDSHIFT_SCHEMA": "Music"}, "REDSHIFT_SCHEMA is 'Music': string should match pattern"),
+        ({"REDSHIFT_SSLMODE": "prefer"}, "REDSHIFT_SSLMODE is wrong: input should be 'verify-f"),
+        ({"REDSHIFT_PORT": "https"}, "REDSHIFT_PORT is wrong: input should be a valid integer"),
+        ({"REDSHIFT_SCHEMA": "Music"}, "REDSHIFT_SCHEMA is wrong: string should match pattern"),
         (
             {"REDSHIFT_COPY_ROLE": "aws_access_key_id=a;aws_secret_access_key=secret-word"},
             "REDSHIFT_COPY_ROLE is wrong: it is neither the ARN of a role",
@@ -133,7 +179,10 @@ def test_ways_into_redshift(monkeypatch: pytest.MonkeyPatch, variables: dict[str
         ({"REDSHIFT_HOST": "etl:secret-word@host"}, "REDSHIFT_HOST is wrong: it is not the name"),
         ({"REDSHIFT_HOST": "jdbc://host/dev"}, "REDSHIFT_HOST is wrong: it is not the name"),
         ({"REDSHIFT_HOST": "host secret-word"}, "REDSHIFT_HOST is wrong: it is not the name"),
-        ({"REDSHIFT_PASWORD": "secret-word"}, "REDSHIFT_PASWORD is not .*maybe REDSHIFT_PASSWORD"),
+        ({"REDSHIFT_SSLMODE": "secret-word"}, "REDSHIFT_SSLMODE is wrong: input should be"),
+        ({"REDSHIFT_PORT": "secret-word"}, "REDSHIFT_PORT is wrong: input should be"),
+        ({"REDSHIFT_SCHEMA": "secret-word"}, "REDSHIFT_SCHEMA is wrong: string should match"),
+        ({"REDSHIFT_USER": "secret-word\n"}, "REDSHIFT_USER is wrong: it holds control char"),
     ],
 )
 def test_a_wrong_setting_of_redshift_is_named(
@@ -146,12 +195,37 @@ def test_a_wrong_setting_of_redshift_is_named(
     assert "secret-word" not in str(error.value)
 
 
-@pytest.mark.parametrize("work", [None, "work", "https://bucket/work", "s3://", "s3:///work"])
+@pytest.mark.parametrize(
+    ("name", "maybe"),
+    [
+        ("REDSHIFT_PASWORD", "REDSHIFT_PASSWORD"),
+        ("REDSHIFT_USERNAME", "REDSHIFT_USER"),
+        ("REDSHIFT_SSL_MODE", "REDSHIFT_SSLMODE"),
+        ("REDSHIFT_DBNAME", None),
+        ("REDSHIFT_CONN_ID", None),
+        ("REDSHIFT_PASSWORDS", None),  # it is set: somebody else's is another one
+    ],
+)
+def test_what_may_be_a_neighbours_variable_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, maybe: str | None
+) -> None:
+    warn_once.cache_clear()
+    ours = {"REDSHIFT_WORKGROUP": "w"} if maybe else PASSWORD
+    for variable, value in {**ours, name: "secret-word"}.items():
+        monkeypatch.setenv(variable, value)
+    for _ in range(2):
+        RedshiftSettings.from_environment()
+    said = f"{name} is not a variable of Sparkify: maybe {maybe}"
+    assert caplog.messages == ([said] if maybe else [])
+
+
+@pytest.mark.parametrize("work", [None, "secret-work"])
 def test_redshift_needs_a_work_folder(monkeypatch: pytest.MonkeyPatch, work: str | None) -> None:
     for name, value in PASSWORD.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(SparkifyError, match=f"SPARKIFY_S3_WORK is {work}: Redshift copies from S3"):
+    with pytest.raises(SparkifyError, match="SPARKIFY_S3_WORK names no folder in S3") as error:
         warehouse_of(Settings(target="redshift", s3_work=work))
+    assert "secret-work" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What a folder holds: which of its files are listed, and that any name can be read."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +16,7 @@ from sparkify_assets.settings import Settings
 from sparkify_assets.sources import sources_of
 from sparkify_assets.sources.base import LocalFile, open_object, verify_unchanged
 from sparkify_assets.sources.folder import FolderSource
+from sparkify_assets_tests.platform import Platform
 
 NAMES = [
     "plain.json",
@@ -118,6 +120,25 @@ def test_folder_without_files(hidden: list[str], root: Path) -> None:
         source(root).objects()
 
 
+def test_a_pattern_instead_of_a_folder(root: Path) -> None:
+    with pytest.raises(
+        SparkifyError, match=r"\*\.json does not exist.*a \* is part of a name here"
+    ):
+        source(root / "2018/*.json").objects()
+
+
+def test_names_reach_messages_without_what_steers_a_terminal(root: Path) -> None:
+    put(root / "a\x1b[31m\nb\x9b.json")
+    (item,) = source(root).objects()
+    assert item.address == f"{root}/a\ufffd[31m\ufffdb\ufffd.json"
+    (file,) = files(root)
+    assert file.path.name == "a\x1b[31m\nb\x9b.json"
+    file.path.unlink()
+    with pytest.raises(SparkifyError) as error:
+        open_object(file)
+    assert str(error.value).isprintable()
+
+
 def test_file_instead_of_a_folder(root: Path) -> None:
     put(root / "a.json")
     with pytest.raises(SparkifyError, match=r"a\.json is a file, not the folder"):
@@ -200,12 +221,48 @@ def test_circles_of_links_end(root: Path, tmp_path: Path) -> None:
     assert listed(root) == ["a/a.json", "b/b.json", "out/c.json"]
 
 
-@pytest.mark.parametrize("target", ["gone.json", "link", "/nowhere/gone.json"])
-def test_link_that_leads_nowhere_is_an_error(target: str, root: Path) -> None:
+@pytest.mark.parametrize("target", ["gone.json", "link\x1b[31m", "/nowhere/gone", "a.json/b"])
+def test_a_link_to_nothing_is_told_and_left_out(
+    target: str, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     put(root / "a.json")
-    (root / "link").symlink_to(target)
-    with pytest.raises(SparkifyError, match=r"log_data cannot be read: .*link"):
-        source(root).objects()
+    (root / "link\x1b[31m").symlink_to(target)
+    assert listed(root) == ["a.json"]
+    assert caplog.messages == [f"event_files: left out 1 link to nothing: {root}/link\ufffd[31m"]
+
+
+def test_a_load_warns_of_a_link_to_nothing(
+    platform: Platform, capsys: pytest.CaptureFixture[str]
+) -> None:
+    platform.write_events([{}])
+    (platform.log_data / "link").symlink_to("nowhere")
+    assert platform.run("staging_events").success
+    assert platform.rows("SELECT COUNT(*) FROM staging_events") == [(1,)]
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert "WARNING" in told
+    assert told.endswith(f"event_files: left out 1 link to nothing: {platform.log_data}/link")
+
+
+def test_many_links_to_nothing_are_told_at_once(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(root / "z.json")
+    for number in range(1_000):
+        (root / f"{number:04}").symlink_to("nowhere")
+    assert listed(root) == ["z.json"]
+    (said,) = caplog.messages
+    assert re.fullmatch("event_files: left out 1,000 links to nothing: [^,]+, [^,]+, [^,]+", said)
+
+
+def test_a_link_that_may_not_be_followed_is_an_error(
+    reachable: Path, request: pytest.FixtureRequest
+) -> None:
+    put(reachable / "source/a.json", reachable / "closed/b.json")
+    (reachable / "source/link").symlink_to(reachable / "closed/b.json")
+    (reachable / "closed").chmod(0)
+    request.getfixturevalue("unprivileged")
+    with pytest.raises(SparkifyError, match=r"cannot be read: Permission denied: .*link"):
+        source(reachable / "source").objects()
 
 
 def test_what_is_no_regular_file_is_not_opened(root: Path, tmp_path: Path) -> None:
@@ -316,11 +373,28 @@ def test_sources_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    "address", ["s3://", "s3:///logs", "https://b.s3.amazonaws.com/x", "gs://b"]
+    "written",
+    ["logs", "./logs/", "x/../logs", "../{here}/logs", "{above}//{here}/./logs", "/{all}"],
 )
-def test_address_that_is_none(address: str) -> None:
-    with pytest.raises(SparkifyError, match=f"SPARKIFY_LOG_DATA is {address}: it names neither"):
-        sources_of(Settings(song_data="songs", log_data=address))
+def test_a_folder_is_the_same_however_it_is_written(
+    written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = written.format(here=tmp_path.name, above=tmp_path.parent, all=tmp_path / "logs")
+    chosen = sources_of(Settings(song_data="songs", log_data=place))
+    assert chosen["event_files"].root == f"file://{tmp_path}/logs"
+
+
+def test_links_in_the_path_of_a_folder_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "disk/year/a.json", tmp_path / "disk/logs/b.json", tmp_path / "logs/c.json")
+    (tmp_path / "latest").symlink_to("disk/year")
+    chosen = sources_of(Settings(song_data="latest", log_data="latest/../logs"))
+    assert chosen["song_files"].root == f"file://{tmp_path}/latest"
+    (item,) = chosen["event_files"].objects()
+    assert item.uri.endswith("/latest/../logs/b.json")  # where the system finds it
 
 
 # --- A part of a folder ----------------------------------------------------------------------

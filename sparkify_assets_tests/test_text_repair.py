@@ -34,6 +34,7 @@ SOUND = st.text(st.characters(categories=["L", "N", "Zs"], exclude_characters="Ã
         ("<br/>", ""),
         ("<script>alert(1)</script>", "alert(1)"),
         (" Cafe&#32;", "Cafe"),
+        ("Bj\uffffrk \ufffe", "Bj\ufffdrk \ufffd"),
     ],
 )
 def test_damaged_text(damaged: str, meant: str) -> None:

@@ -1,8 +1,8 @@
 """Where the input comes from: a folder or S3, as the settings say, or the sample data."""
 
+import os
 from pathlib import Path
 
-from sparkify_assets.errors import SparkifyError
 from sparkify_assets.settings import Settings
 from sparkify_assets.sources.base import Source
 from sparkify_assets.sources.folder import FolderSource
@@ -18,21 +18,24 @@ def sources_of(settings: Settings) -> dict[str, Source]:
     }
     sources: dict[str, Source] = {}
     for name, (variable, place, sample) in chosen.items():
-        scheme, is_uri, path = (place or "").partition("://")
-        bucket, _, folder = path.rstrip("/").partition("/")
         if place is None:
             sources[name] = FolderSource(name, None, SAMPLE_FOLDER.absolute() / sample)
-        elif not is_uri:
-            sources[name] = FolderSource(name, variable, Path(place).expanduser().absolute())
-        elif scheme == "s3" and bucket:
+        elif not place.startswith("s3://"):
+            sources[name] = FolderSource(name, variable, _folder(place))
+        else:
             # whoever reads no S3 need not wait for its libraries: 0.7 s in every process
             from sparkify_assets.object_store import ObjectStore
             from sparkify_assets.sources.s3 import S3Source
 
             store = ObjectStore(use_unsigned_session=settings.s3_anonymous)
+            bucket, _, folder = place.removeprefix("s3://").rstrip("/").partition("/")
             sources[name] = S3Source(name, variable, bucket, folder, store)
-        else:
-            raise SparkifyError(
-                f"{variable} is {place}: it names neither a folder nor s3://bucket/folder."
-            )
     return sources
+
+
+def _folder(place: str) -> Path:
+    """The same path however a folder is written: without `..` and `//`, but with its links."""
+    written = Path(place).absolute()
+    plain = Path("/", os.path.abspath(written).lstrip("/"))  # noqa: PTH100  # resolves no links
+    # the folder above what a link leads to is not the one above the link
+    return plain if os.path.realpath(plain) == os.path.realpath(written) else written

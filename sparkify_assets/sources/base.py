@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from sparkify_assets.errors import SparkifyError
+from sparkify_assets.errors import SparkifyError, printable
 
 SAMPLE = "sample:"
 HIDDEN = (".", "_")  # how the names of hidden files and folders begin
@@ -115,12 +115,14 @@ class Source(ABC):
         else:
             remedy = f"Materialize {self.name} first: dg launch --assets {self.name}"
         place = address_of(self.within(prefix)).rstrip("/")
+        if "*" in place:
+            remedy += "; a * is part of a name here, and everything below a folder is read"
         return SparkifyError(f"{self.name}: {place} {what}. {remedy}.")
 
 
 def address_of(uri: str) -> str:
     """A URI as people write it: the path of a file or folder, otherwise the URI."""
-    return uri.removeprefix("file://")
+    return printable(uri.removeprefix("file://"))
 
 
 def is_hidden(names: list[str]) -> bool:

@@ -1,5 +1,6 @@
 """A folder on this machine, as a source."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -7,7 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparkify_assets.errors import SparkifyError
+import dagster as dg
+
+from sparkify_assets.console import counted
+from sparkify_assets.errors import SparkifyError, printable
 from sparkify_assets.sources.base import (
     InputObject,
     LocalFile,
@@ -15,6 +19,9 @@ from sparkify_assets.sources.base import (
     file_version,
     is_hidden,
 )
+
+FILE = "file://"
+NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # where a link may lead
 
 
 @dataclass(frozen=True)
@@ -25,10 +32,10 @@ class FolderSource(Source):
 
     @property
     def uri(self) -> str:
-        return f"file://{self.folder}"
+        return f"{FILE}{self.folder}"
 
     def objects(self, prefix: str = "") -> list[InputObject]:
-        folder = Path(self.within(prefix).removeprefix("file://"))
+        folder = Path(self.within(prefix).removeprefix(FILE))
         inside = os.path.realpath(self.folder)
         try:
             for link in (folder, *folder.parents):
@@ -40,7 +47,8 @@ class FolderSource(Source):
                 raise self.wrong("does not exist", prefix)
             if not folder.is_dir():
                 raise self.wrong("is a file, not the folder that holds the files", prefix)
-            found = sorted(_walk(folder, inside, frozenset()), key=lambda o: o.uri)
+            astray: list[str] = []
+            found = sorted(_walk(folder, inside, frozenset(), astray), key=lambda o: o.uri)
         except OSError as error:
             raise self.wrong(
                 f"cannot be read: {error.strerror}: {error.filename}", prefix
@@ -49,6 +57,9 @@ class FolderSource(Source):
             raise SparkifyError(
                 f"{self.name}: the name {error.object!a} is not UTF-8 text. Rename it."
             ) from None
+        if astray:
+            said = f"left out {counted(len(astray), 'link')} to nothing: {', '.join(astray[:3])}"
+            dg.get_dagster_logger().warning(printable(f"{self.name}: {said}"))
         if not found:
             raise self.wrong("holds no file (hidden ones are not data)", prefix)
         return found
@@ -57,13 +68,17 @@ class FolderSource(Source):
     def at_hand(
         self, objects: dict[int, InputObject], fetched: Callable[[int, int], None]
     ) -> Iterator[dict[int, LocalFile]]:
-        yield {i: LocalFile(o.uri, o.size, o.version, Path(o.address)) for i, o in objects.items()}
+        paths = {i: Path(o.uri.removeprefix(FILE)) for i, o in objects.items()}
+        yield {i: LocalFile(o.uri, o.size, o.version, paths[i]) for i, o in objects.items()}
 
 
 def _walk(
-    folder: Path | str, inside: str, above: frozenset[tuple[int, int]]
+    folder: Path | str, inside: str, above: frozenset[tuple[int, int]], astray: list[str]
 ) -> Iterator[InputObject]:
-    """Files below a folder of the root `inside`; links are followed, but nothing comes twice."""
+    """Files below a folder of the root `inside`; links are followed, but nothing comes twice.
+
+    The paths of links that lead to nothing are added to `astray`.
+    """
     status = os.stat(folder)  # noqa: PTH116  # Path objects double the time at 14,896 files
     here = (status.st_dev, status.st_ino)
     if here in above:
@@ -72,13 +87,20 @@ def _walk(
         for entry in entries:
             if is_hidden([entry.name]):
                 continue
-            status = entry.stat()  # of what a link leads to; an error where that is nothing
+            try:
+                status = entry.stat()  # of what a link leads to
+            except OSError as error:
+                if error.errno not in NOTHING:
+                    raise
+                if entry.is_symlink():  # and no file that has gone meanwhile
+                    astray.append(entry.path)
+                continue
             if entry.is_symlink() and _is_found_anyway(entry.path, inside):
                 continue
             if stat.S_ISDIR(status.st_mode):
-                yield from _walk(entry.path, inside, above | {here})
+                yield from _walk(entry.path, inside, above | {here}, astray)
             elif stat.S_ISREG(status.st_mode):
-                uri = f"file://{entry.path}"
+                uri = f"{FILE}{entry.path}"
                 uri.encode()
                 yield InputObject(uri, status.st_size, file_version(status))
 

@@ -57,8 +57,12 @@ class S3Source(Source):
                     # a key that ends with a slash is how consoles show an empty folder
                     if names[-1] and not is_hidden(names):
                         found.append(InputObject(uri, entry["Size"], entry["ETag"].strip('"')))
-        if not found:
-            raise self.wrong("holds no object (hidden ones are not data)", prefix)
+            if not found:
+                name = self._key(within).rstrip("/")
+                first = self._client.list_objects_v2(Bucket=self.bucket, Prefix=name, MaxKeys=1)
+                if name in [entry["Key"] for entry in first.get("Contents", [])]:
+                    raise self.wrong("is an object, not the folder that holds them", prefix)
+                raise self.wrong("holds no object (hidden ones are not data)", prefix)
         return sorted(found, key=lambda o: o.uri)
 
     @contextmanager

@@ -1,7 +1,5 @@
 """Where the tables are: on DuckDB or Redshift, as the settings say."""
 
-import re
-
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.settings import RedshiftSettings, Settings
 from sparkify_assets.warehouse.base import Warehouse
@@ -14,10 +12,11 @@ def warehouse_of(settings: Settings) -> Warehouse:
         return DuckDBWarehouse(path=str(settings.duckdb_path))
     redshift = RedshiftSettings.from_environment()
     work = (settings.s3_work or "").rstrip("/")
-    if not re.match("s3://[^/]", work):
+    if not work.startswith("s3://"):
         raise SparkifyError(
-            f"SPARKIFY_S3_WORK is {settings.s3_work}: Redshift copies from S3. Set it to a folder "
-            "that is for nothing else, s3://bucket/folder, which you may write and it may read."
+            "SPARKIFY_S3_WORK names no folder in S3, which is where Redshift copies from. Set it "
+            "to one that is for nothing else, s3://bucket/folder, which you may write and it may "
+            "read."
         )
     for variable, place in (
         ("SPARKIFY_SONG_DATA", settings.song_data),

@@ -26,6 +26,10 @@ DUCKDB_SETTINGS = """
     CREATE OR REPLACE TEMP MACRO octet_length(string) AS strlen(string);
 """
 
+OFFLINE: dict[str, Any] = {  # nothing is downloaded at run time
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+}
 Row = dict[str, Any]
 T = TypeVar("T")
 
@@ -59,7 +63,7 @@ class Landing:
     def connection(self) -> DuckDBPyConnection:
         """A connection to the file; it is opened where it is needed."""
         if self._connection is None:
-            self._connection = duckdb.connect(self.path)
+            self._connection = duckdb.connect(self.path, config=OFFLINE)
             self._connection.execute(DUCKDB_SETTINGS)
         return self._connection
 

@@ -8,7 +8,7 @@ its constraints would raise on INSERT and leave no count and no sample of what i
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,9 +16,11 @@ import dagster as dg
 import duckdb
 
 from sparkify_assets.catalog import Table
-from sparkify_assets.errors import SparkifyError
+from sparkify_assets.errors import SparkifyError, printable
+from sparkify_assets.files import writable
 from sparkify_assets.warehouse.base import (
     DUCKDB_SETTINGS,
+    OFFLINE,
     Landing,
     Row,
     Session,
@@ -28,8 +30,10 @@ from sparkify_assets.warehouse.base import (
     quote,
 )
 
+
 # Of a new file: shells and BI tools lag behind.
-FORMAT: dict[str, Any] = {"storage_compatibility_version": "v1.4.0"}
+CONFIG = {"storage_compatibility_version": "v1.4.0", **OFFLINE}
+NOT_ITS_OWN = "not a valid DuckDB database"  # in its own words
 
 
 class DuckDBSession(Session):
@@ -111,7 +115,7 @@ class DuckDBWarehouse(Warehouse):
 
     @property
     def address(self) -> str:
-        return self.path
+        return printable(self.path)
 
     @contextmanager
     def transaction(self, label: str = "", *, read_only: bool = False) -> Iterator[Session]:
@@ -129,11 +133,21 @@ class DuckDBWarehouse(Warehouse):
     def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         if read_only and not Path(self.path).exists():
             return duckdb.connect()  # as empty as the file will be
+        head = b""
+        try:  # at a pipe DuckDB would wait for ever
+            writable(Path(f"{self.path}.wal"))
+            with suppress(FileNotFoundError), writable(Path(self.path)).open("rb") as file:
+                head = file.read(16)
+        except OSError as error:
+            raise SparkifyError(self._why_not(str(error.strerror))) from None
+        if head and head[8:12] != b"DUCK":  # it would open a CSV file, and keep what we write apart
+            raise SparkifyError(self._why_not(f"{NOT_ITS_OWN}, but {head!r}"))
         deadline = time.monotonic() + self.lock_wait_seconds
         holder = ""
         while True:
             try:
-                return duckdb.connect(self.path, read_only, {} if read_only else FORMAT)
+                config = OFFLINE if read_only else CONFIG
+                return duckdb.connect(self.path, read_only, config)
             except duckdb.Error as error:
                 problem = str(error)
             if "Could not set lock" not in problem:
@@ -147,7 +161,7 @@ class DuckDBWarehouse(Warehouse):
                     "changed."
                 )
             if found != holder:
-                dg.get_dagster_logger().info(f"{self.path} is held by {found}: waiting for it")
+                dg.get_dagster_logger().info(f"{self.address} is held by {found}: waiting for it")
                 holder = found
             time.sleep(0.2)
 
@@ -158,8 +172,11 @@ class DuckDBWarehouse(Warehouse):
             return f"{path} is a folder, not a DuckDB file. {hint}"
         if not path.parent.is_dir():
             return f"{path} cannot be made: the folder {path.parent} does not exist. {hint}"
-        if "not a valid DuckDB database" in problem:
-            return f"{path} is not a DuckDB file, and was left as it is. {hint} Choose another."
+        if NOT_ITS_OWN in problem:
+            kind = "an SQLite file, " if "SQLite" in problem else ""
+            return (
+                f"{path} is {kind}not a DuckDB file, and was left as it is. {hint} Choose another."
+            )
         return f"{path} cannot be opened: {problem}. {hint}"
 
 

@@ -1,0 +1,12 @@
+-- Titles and artists hold no control characters; nobody knows what they were meant to be, and the report shows a replacement character for each.
+-- severity: warn
+SELECT m.rank, m.song, m.artist
+FROM most_played_songs AS m
+WHERE
+    m.song || m.artist <> TRANSLATE(
+        m.song || m.artist,
+        CHR(1) || CHR(2) || CHR(3) || CHR(4) || CHR(5) || CHR(6) || CHR(7) || CHR(8) || CHR(11) || CHR(12)
+        || CHR(14) || CHR(15) || CHR(16) || CHR(17) || CHR(18) || CHR(19) || CHR(20) || CHR(21) || CHR(22) || CHR(23)
+        || CHR(24) || CHR(25) || CHR(26) || CHR(27) || CHR(28) || CHR(29) || CHR(30) || CHR(31),
+        '????????????????????????????'
+    );
