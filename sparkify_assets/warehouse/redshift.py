@@ -20,7 +20,6 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from threading import Timer
@@ -84,7 +83,7 @@ COPY_IN_WORDS = {
 
 
 class Interrupted(Exception):
-    """A conflict with another transaction, or a broken connection: nothing was committed."""
+    """A conflict or a broken connection: the transaction can be done again, even if committed."""
 
 
 class RedshiftSession(Session):
@@ -93,7 +92,6 @@ class RedshiftSession(Session):
     def __init__(self, warehouse: "RedshiftWarehouse", connection: Any) -> None:
         self._warehouse = warehouse
         self._connection = connection
-        self._candidates: set[str] = set()
         self.written: list[Table] = []
 
     def execute(self, statement: str, parameters: Sequence[object] = ()) -> Any:
@@ -185,7 +183,6 @@ class RedshiftSession(Session):
     def build(self, table: Table, *, recreate: bool) -> None:
         self._ensure(table, recreate=recreate)
         self.execute(f"CREATE TEMP TABLE {quote(table.name)} ({bare_columns(table)})")
-        self._candidates.add(table.name)
         try:
             self.execute(table.insert or "")
         except SparkifyError as error:
@@ -194,7 +191,7 @@ class RedshiftSession(Session):
             ) from None
 
     def publish(self, table: Table) -> None:
-        if table.name in self._candidates:
+        if table.insert:
             columns = ", ".join(quote(column.name) for column in table.columns)
             self.execute(f"DELETE FROM {self._warehouse.published(table)}")
             self.execute(
@@ -377,10 +374,6 @@ class RedshiftWarehouse(Warehouse):
         """The name of a table that no temporary table can take."""
         return f"{quote(self.schema_name)}.{quote(table.name)}"
 
-    @property
-    def _mutex(self) -> str:
-        return f"{quote(self.schema_name)}.{MUTEX}"
-
     @cached_property
     def s3_client(self) -> Any:
         """A client for the work folder: it takes long to make."""
@@ -394,30 +387,26 @@ class RedshiftWarehouse(Warehouse):
             except Interrupted as interruption:
                 reason = str(interruption)
             if attempt < ATTEMPTS:
+        session = RedshiftSession(self, connection)
                 dg.get_dagster_logger().info(f"{label}: {reason}: trying again")
-                _pause(attempt)
-        raise SparkifyError(f"{self.address}: {reason}, {ATTEMPTS} times. Nothing was changed.")
+                time.sleep(random.random() * 2**attempt)  # noqa: S311  # no secret
+        raise SparkifyError(
+            f"{self.address}: {reason}, {ATTEMPTS} times. Run it again: nothing is loaded twice."
+        )
 
     @contextmanager
     def transaction(self, label: str = "") -> Iterator[Session]:
-        with self._connected(label) as session:
-            token = self._begin(session, label)
-            try:
-                yield session
-            except BaseException:
-                with suppress(Interrupted, SparkifyError):
-                    session.execute("ROLLBACK")
-                raise
-            self._commit(session, token)
-
-    @contextmanager
-    def _connected(self, label: str) -> Iterator[RedshiftSession]:
         connection = self.connect(label)
         try:
-            yield RedshiftSession(self, connection)
+            self._begin(session, label)
+            yield session
+            session.execute("COMMIT")
+            for table in session.written:  # Redshift skips those that changed little
+                with suppress(Interrupted, SparkifyError):
+                    session.execute(f"ANALYZE {self.published(table)}")
         finally:
             with suppress(Error, OSError):
-                connection.close()
+                connection.close()  # rolls back what was not committed
 
     def connect(self, label: str) -> Any:
         """A connection of the driver, on which every statement is committed by itself.
@@ -510,9 +499,10 @@ class RedshiftWarehouse(Warehouse):
         text = f"{self.address}: {message} {detail}".rstrip()
         return SparkifyError(f"{text}: {words}." if words else text)
 
-    def _begin(self, session: RedshiftSession, label: str) -> str:
-        """Begins the transaction under the lock: the token by which its commit can be known."""
-        schema, mutex = quote(self.schema_name), self._mutex
+    def _begin(self, session: RedshiftSession, label: str) -> None:
+        """Begins the transaction, under the lock."""
+        schema = quote(self.schema_name)
+        mutex = f"{schema}.{MUTEX}"
         session.execute(f"SET statement_timeout TO {self.timeout_seconds * 1_000}")
         asset = label.partition(" ")[0]  # a queue can name it, as it cannot name a run
         session.execute(f"SET query_group TO {literal(f'sparkify {asset}'.rstrip())}")
@@ -525,13 +515,12 @@ class RedshiftWarehouse(Warehouse):
             if not found:
                 session.execute(f"CREATE SCHEMA {schema}")
             if not (found and found[0]["relname"]):
-                session.execute(f"CREATE TABLE {mutex} (token VARCHAR(32), written_at TIMESTAMP)")
+                session.execute(f"CREATE TABLE {mutex} (never_written BOOLEAN)")
         except SparkifyError as error:
             if re.search("already exists|duplicate key", str(error)):
                 raise Interrupted(f"another run has just made {self.address}") from None
             raise
         session.execute(f"SET search_path TO {schema}")
-        token, now = uuid4().hex, datetime.now(UTC).replace(tzinfo=None)
         session.execute("BEGIN")
         waiting = Timer(
             WAIT_SECONDS,
@@ -543,45 +532,6 @@ class RedshiftWarehouse(Warehouse):
             session.execute(f"LOCK {mutex}")  # before anything takes the transaction's snapshot
         finally:
             waiting.cancel()
-        session.execute(f"DELETE FROM {mutex} WHERE written_at < ?", [now - timedelta(days=1)])
-        session.execute(f"INSERT INTO {mutex} VALUES (?, ?)", [token, now])
-        return token
-
-    def _commit(self, session: RedshiftSession, token: str) -> None:
-        try:
-            session.execute("COMMIT")
-        except Interrupted:  # the answer is lost; the commit may not be
-            if not self._was_committed(token):
-                raise
-            return
-        for table in session.written:  # Redshift skips those that changed little
-            with suppress(Interrupted, SparkifyError):
-                session.execute(f"ANALYZE {self.published(table)}")
-
-    def _was_committed(self, token: str) -> bool:
-        """Whether a transaction was committed; asked as often as a transaction is tried.
-
-        Raises:
-            SparkifyError: nobody answers.
-        """
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                with self._connected("commit") as session:
-                    self._begin(session, "commit")  # it has the lock: the other one has ended
-                    query = f"SELECT token FROM {self._mutex} WHERE token = ?"
-                    return bool(session.rows(query, [token]))
-            except (Interrupted, SparkifyError) as error:
-                reason = str(error).rstrip(".")
-            _pause(attempt)
-        raise SparkifyError(
-            f"{self.address}: the connection broke off at the end of the transaction, and whether "
-            f"it was committed is not known: {reason}. Run it again: nothing is loaded twice."
-        )
-
-
-def _pause(attempt: int) -> None:
-    """Waits before something is tried again, longer and longer."""
-    time.sleep(random.random() * 2**attempt)  # noqa: S311  # no secret
 
 
 def literal(text: str) -> str:
