@@ -27,6 +27,7 @@ SETTINGS = """
     SET integer_division = true;
     SET default_null_order = 'nulls_last_on_asc_first_on_desc';
     SET preserve_insertion_order = false;
+    SET TimeZone = 'UTC';
     CREATE OR REPLACE TEMP MACRO octet_length(string) AS strlen(string);
 """
 
@@ -52,11 +53,11 @@ class DuckDBSession(Session):
         if not self.rows(known, [table.name]):
             return None
         columns = self.rows("SELECT name, type FROM pragma_table_info(?)", [table.name])
-        found = {row["name"]: row["type"] for row in columns}
-        declared = {c.name: str(duckdb.sqltype(c.type)) for c in table.columns}
-        if list(found.items()) == list(declared.items()):
+        found = ", ".join(f"{row['name']} {row['type']}" for row in columns)
+        declared = ", ".join(f"{c.name} {duckdb.sqltype(c.type)}" for c in table.columns)
+        if found == declared:
             return ""
-        return f"it has ({_words(found)}), {table.path.name} declares ({_words(declared)})"
+        return f"it has ({found}), {table.path.name} declares ({declared})"
 
     def create(self, table: Table) -> None:
         try:
@@ -152,10 +153,6 @@ class DuckDBWarehouse(Warehouse):
         if "not a valid DuckDB database" in problem:
             return f"{path} is not a DuckDB file, and was left as it is. {hint} Choose another."
         return f"{path} cannot be opened: {problem}. {hint}"
-
-
-def _words(columns: dict[str, str]) -> str:
-    return ", ".join(f"{name} {kind}" for name, kind in columns.items())
 
 
 def _holder(problem: str) -> str:

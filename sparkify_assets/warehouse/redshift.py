@@ -34,6 +34,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from redshift_connector.error import Error
 
 from sparkify_assets.catalog import Table
+from sparkify_assets.dialect import type_named
 from sparkify_assets.errors import SparkifyError, launch_command
 from sparkify_assets.object_store import ObjectStore, s3_errors_in_words
 from sparkify_assets.scratch import scratch_folder
@@ -114,6 +115,7 @@ class RedshiftSession(Session):
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def shape(self, table: Table) -> str | None:
+        self._drop_keys(table)
         columns = self.rows(
             "SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type "
             "FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid "
@@ -122,13 +124,13 @@ class RedshiftSession(Session):
             "ORDER BY a.attnum",
             [self._warehouse.schema_name, table.name],
         )
-        found = [f"{row['name']} {row['type']}" for row in columns]
-        declared = [f"{column.name} {_format_type(column.type)}" for column in table.columns]
+        found = ", ".join(f"{row['name']} {type_named(row['type'])}" for row in columns)
+        declared = ", ".join(f"{column.name} {column.type}" for column in table.columns)
         if not found:
             return None
         if found == declared:
             return ""
-        return f"it has ({', '.join(found)}), {table.path.name} declares ({', '.join(declared)})"
+        return f"it has ({found}), {table.path.name} declares ({declared})"
 
     def create(self, table: Table) -> None:
         self.execute(table.create)
@@ -210,15 +212,12 @@ class RedshiftSession(Session):
                 f"{launch_command(table.name, recreate=True)}"
             )
         if difference:
-            self._make_anew(table)
-        elif difference is None:
+            self._drop(table)
+        if difference != "":
             self.create(table)
 
-    def _make_anew(self, table: Table) -> None:
-        """Drops a table and creates it, as Redshift lets nobody change most of its shape.
-
-        Nor does it drop what foreign keys refer to: they go before that, and come back after it.
-        """
+    def _drop(self, table: Table) -> None:
+        """Drops a table that is made anew: Redshift lets nobody change most of its shape."""
         grants = self.rows(
             "SELECT privilege_type AS privilege, grantee "
             "FROM information_schema.table_privileges "
@@ -226,38 +225,30 @@ class RedshiftSession(Session):
             "ORDER BY grantee, privilege_type",
             [self._warehouse.schema_name, table.name],
         )
-        foreign_keys = self.rows(
-            "SELECT n.nspname AS schema_name, c.relname AS table_name, f.conname AS name, "
-            "pg_get_constraintdef(f.oid) AS definition, "
-            "k.attname AS key_name, format_type(k.atttypid, k.atttypmod) AS key_type "
-            "FROM pg_constraint AS f JOIN pg_class AS c ON c.oid = f.conrelid "
+        lost = ", ".join(f"{row['privilege']} to {row['grantee']}" for row in grants) or "none"
+        dg.get_dagster_logger().warning(f"{table.name}: made anew; grants that were on it: {lost}")
+        self.execute(f"DROP TABLE {self._warehouse.published(table)}")
+
+    def _drop_keys(self, table: Table) -> None:
+        """Drops the keys that an earlier version declared, from the table and to it.
+
+        Whoever looks at a table is about to rely on it, and Redshift would believe them.
+        """
+        keys = self.rows(
+            "SELECT n.nspname AS schema_name, c.relname AS table_name, k.conname AS name, "
+            "pg_get_constraintdef(k.oid) AS definition "
+            "FROM pg_constraint AS k JOIN pg_class AS c ON c.oid = k.conrelid "
             "JOIN pg_namespace AS n ON n.oid = c.relnamespace "
-            "JOIN pg_class AS t ON t.oid = f.confrelid "
+            "JOIN pg_class AS t ON t.oid = k.conrelid OR t.oid = k.confrelid "
             "JOIN pg_namespace AS s ON s.oid = t.relnamespace "
-            "JOIN pg_attribute AS k ON k.attrelid = t.oid AND k.attnum = f.confkey[1] "
-            "WHERE f.contype = 'f' AND s.nspname = ? AND t.relname = ? AND c.oid <> t.oid "
-            "ORDER BY n.nspname, c.relname, f.conname",
+            "WHERE k.contype IN ('f', 'p', 'u') AND s.nspname = ? AND t.relname = ? "
+            "ORDER BY k.contype, n.nspname, c.relname, k.conname",  # those that refer come first
             [self._warehouse.schema_name, table.name],
         )
-        lost = [f"{row['privilege']} to {row['grantee']}" for row in grants]
-        dg.get_dagster_logger().warning(
-            f"{table.name}: made anew; grants that were on it: {', '.join(lost) or 'none'}"
-        )
-        for key in foreign_keys:
-            key["of"] = f"{quote(key['schema_name'])}.{quote(key['table_name'])}"
-            self.execute(f"ALTER TABLE {key['of']} DROP CONSTRAINT {quote(key['name'])}")
-        self.execute(f"DROP TABLE {self._warehouse.published(table)}")
-        self.create(table)
-        types = {column.name: _format_type(column.type) for column in table.columns}
-        for key in foreign_keys:
-            name = key["key_name"]
-            if (name,) == table.primary_key and types[name] == key["key_type"]:
-                self.execute(f"ALTER TABLE {key['of']} ADD {key['definition']}")
-            else:
-                dg.get_dagster_logger().warning(
-                    f"{table.name}: its key is another, so {key['of']} no longer has the "
-                    f"{key['definition']}"
-                )
+        for key in keys:
+            owner = f"{quote(key['schema_name'])}.{quote(key['table_name'])}"
+            self.execute(f"ALTER TABLE {owner} DROP CONSTRAINT {quote(key['name'])}")
+            dg.get_dagster_logger().info(f"{owner}: {key['definition']} is no longer declared")
 
     def _copy(self, table: Table, work: "WorkFolder", files: list[str], rows: int) -> None:
         columns = ", ".join(quote(column.name) for column in table.columns)
@@ -387,7 +378,6 @@ class RedshiftWarehouse(Warehouse):
             except Interrupted as interruption:
                 reason = str(interruption)
             if attempt < ATTEMPTS:
-        session = RedshiftSession(self, connection)
                 dg.get_dagster_logger().info(f"{label}: {reason}: trying again")
                 time.sleep(random.random() * 2**attempt)  # noqa: S311  # no secret
         raise SparkifyError(
@@ -397,6 +387,7 @@ class RedshiftWarehouse(Warehouse):
     @contextmanager
     def transaction(self, label: str = "") -> Iterator[Session]:
         connection = self.connect(label)
+        session = RedshiftSession(self, connection)
         try:
             self._begin(session, label)
             yield session
@@ -557,12 +548,3 @@ def _unload(
             [str(path)],
         )
         yield path
-
-
-def _format_type(declared: str) -> str:
-    """How the catalog of Redshift writes a type of `sql/`."""
-    name, _, size = declared.partition("(")
-    if name == "VARCHAR":
-        length = {"": "256", "MAX)": "65535"}.get(size) or size[:-1]
-        return f"character varying({length})"
-    return "timestamp without time zone" if name == "TIMESTAMP" else name.lower()
