@@ -133,7 +133,29 @@ def test_the_statement_is_the_files_own_text(catalog: Catalog) -> None:
         assert statement
         assert statement.startswith(f"INSERT INTO {table.name} (" if table.insert else "SELECT ")
         assert f"{statement};" in table.path.read_text()
-        assert f"{table.create};" in table.path.read_text()
+
+
+@pytest.mark.parametrize("data", ["sample", "real"])
+def test_no_distribution_key_puts_much_on_one_slice(
+    data: str, catalog: Catalog, request: pytest.FixtureRequest
+) -> None:
+    """Rows of one value, or of none, lie on one slice of a cluster, however many slices it has."""
+    platform: Platform = request.getfixturevalue(data)
+    keys = {name: re.search(r"DISTKEY\((\w+)\)", t.create) for name, t in catalog.tables.items()}
+    shares = {
+        name: platform.rows(
+            f"SELECT MAX(n) / SUM(n) FROM (SELECT COUNT(*) AS n FROM {name} GROUP BY {key[1]})"
+        )[0][0]
+        for name, key in keys.items()
+        if key
+    }
+    assert set(shares) == {"songplays", "time"}
+    assert max(shares.values()) < 0.01, shares
+
+
+def test_a_distribution_is_explained_beside_it(catalog: Catalog) -> None:
+    for table in catalog.tables.values():
+        assert re.search(r"^-- \w.*\nDIST(STYLE|KEY)", table.path.read_text(), re.M), table.name
 
 
 def test_the_version_follows_the_file_and_its_checks(sql: Path) -> None:
@@ -308,28 +330,6 @@ def test_a_bad_file_is_refused_with_its_path_and_reason(platform: Platform, case
         raise SparkifyError(failure_of(result))
 
 
-def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SparkifyError, match="holds no table"):
-        Catalog.load(tmp_path)
-
-
-NEW_TABLE = """\
--- One row is one user's number of plays: «déjà vu; twice».
-CREATE TABLE plays_by_user (
-    user_id BIGINT NOT NULL PRIMARY KEY REFERENCES users (user_id), -- who; ever
-    plays INTEGER NOT NULL -- how many
-)
-DISTSTYLE ALL;
-
-INSERT INTO plays_by_user (user_id, plays)
-WITH known AS (SELECT p.user_id FROM songplays AS p WHERE p.user_id IS NOT NULL)
-SELECT k.user_id, COUNT(*) AS plays
-FROM known AS k
-GROUP BY k.user_id;
-"""
-
-
-def test_a_table_added_in_sql_alone_is_an_asset_with_its_checks(made: Platform) -> None:
 REFUSED = {
     **{
         f"a INTEGER, B {kind}": f"column b: not both engines have the type {kind}"
@@ -357,6 +357,28 @@ def test_what_not_both_engines_have_or_nobody_proves_is_refused(sql: Path) -> No
             Catalog.load(sql)
 
 
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SparkifyError, match="holds no table"):
+        Catalog.load(tmp_path)
+
+
+NEW_TABLE = """\
+-- One row is one user's number of plays: «déjà vu; twice».
+CREATE TABLE plays_by_user (
+    user_id BIGINT NOT NULL PRIMARY KEY REFERENCES users (user_id), -- who; ever
+    plays INTEGER NOT NULL -- how many
+)
+DISTSTYLE ALL;
+
+INSERT INTO plays_by_user (user_id, plays)
+WITH known AS (SELECT p.user_id FROM songplays AS p WHERE p.user_id IS NOT NULL)
+SELECT k.user_id, COUNT(*) AS plays
+FROM known AS k
+GROUP BY k.user_id;
+"""
+
+
+def test_a_table_added_in_sql_alone_is_an_asset_with_its_checks(made: Platform) -> None:
     (made.sql / "marts" / "plays_by_user.sql").write_text(NEW_TABLE, encoding="utf-8")
     (made.sql / "checks" / "plays_by_user__nobody_over_100.sql").write_text(
         "-- Nobody plays more than 100 songs.\n"
@@ -408,7 +430,7 @@ def test_a_mart_of_the_ledgers_follows_the_staging_tables(made: Platform) -> Non
         "INSERT INTO loads (table_name, files) SELECT h.table_name, COUNT(*) AS files "
         "FROM load_history AS h GROUP BY h.table_name;"
     )
-    result = made.make("odd")
+    result = made.make("loads")
     assert result.success, failure_of(result)
     assert made.rows("SELECT * FROM loads ORDER BY 1") == [
         ("staging_events", 1),
@@ -427,7 +449,7 @@ def test_text_in_a_name_is_never_sql(made: Platform) -> None:
         '-- One row.\nCREATE TABLE odd ("order" INTEGER NOT NULL PRIMARY KEY, "a b" INTEGER);\n'
         'INSERT INTO odd ("order", "a b") SELECT COUNT(*) AS "order", 1 AS "a b" FROM users AS u;'
     )
-    result = made.make("loads")
+    result = made.make("odd")
     assert result.success, failure_of(result)
     with duckdb.connect(str(made.warehouse), read_only=True) as connection:
         assert connection.execute('SELECT "order", "a b" FROM odd').fetchall() == [(2, 1)]
