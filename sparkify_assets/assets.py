@@ -451,7 +451,7 @@ def _check_results(
                 if result.audit.blocking
                 else dg.AssetCheckSeverity.WARN,
                 metadata={
-                    "violating_rows": result.violations,
+                    f"{result.audit.unit}s".replace(" ", "_"): result.violations,
                     **samples,
                     "query": dg.MetadataValue.md(f"```sql\n{result.audit.query}\n```"),
                 },

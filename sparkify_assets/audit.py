@@ -1,14 +1,14 @@
-"""Turns what a table declares into audits: queries that return the violating rows.
+"""Turns what a table declares into audits: queries that return what violates it.
 
-Redshift does not enforce keys and DuckDB is not told of them, so every declared constraint is
-proved here, before the table is published. What an audit's result means for Dagster is said in
-`assets.py`.
+Neither engine is told of keys: DuckDB would stop at the first violation, and Redshift would enforce
+nothing and believe them, in an audit as well. So every declared key is proved here, before the
+table is published. What an audit's result means for Dagster is said in `assets.py`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sparkify_assets.catalog import Table
+from sparkify_assets.catalog import VIOLATION, Table
 from sparkify_assets.console import counted
 from sparkify_assets.errors import SparkifyError, launch_command, printable
 from sparkify_assets.warehouse.base import Row, Session, quote
@@ -18,18 +18,23 @@ SAMPLES = 3
 
 @dataclass(frozen=True)
 class Audit:
-    """A named query that returns the rows that violate a rule; `remedy` says what to do then."""
+    """A named query that returns what violates a rule; `remedy` says what to do then.
+
+    `unit` names one violation, and `count` is their number, over the rows of the query.
+    """
 
     name: str
     description: str
     query: str
     blocking: bool = True
+    unit: str = VIOLATION
+    count: str = "COUNT(*)"
     remedy: str = ""
 
 
 @dataclass(frozen=True)
 class AuditResult:
-    """How many rows violate an audit, and the first of them."""
+    """How many violations an audit found, and the first rows of its query."""
 
     audit: Audit
     violations: int
@@ -37,8 +42,13 @@ class AuditResult:
 
     @property
     def passed(self) -> bool:
-        """Whether no row violates the rule."""
+        """Whether nothing violates the rule."""
         return not self.violations
+
+    @property
+    def found(self) -> str:
+        """The violations, counted in their own unit."""
+        return counted(self.violations, self.audit.unit)
 
     def in_words(self) -> str:
         """What was found, as one sentence with samples."""
@@ -46,18 +56,20 @@ class AuditResult:
             ", ".join(f"{name} = {printable(str(value))}" for name, value in row.items())
             for row in self.samples
         )
-        rows = counted(self.violations, "violating row")
-        return f"Check {self.audit.name}: {rows}. ({self.audit.description}) Such as: {samples}."
+        return (
+            f"Check {self.audit.name}: {self.found}. ({self.audit.description}) Such as: {samples}."
+        )
 
 
 def audits_of(table: Table) -> list[Audit]:
     """Every audit that a table's file asks for."""
-    name = quote(table.name)
     audits = []
     if not table.may_be_empty:
-        query = f"SELECT COUNT(*) AS row_count FROM {name} HAVING COUNT(*) = 0"
+        query = f"SELECT COUNT(*) AS row_count FROM {quote(table.name)} HAVING COUNT(*) = 0"
         remedy = f"Make sure that the files of {table.source} hold records." if table.source else ""
-        audits.append(Audit("row_count", "The table has at least one row.", query, remedy=remedy))
+        audits.append(
+            Audit("row_count", "It has at least one row.", query, unit="empty table", remedy=remedy)
+        )
     if table.required:
         audits.append(_null_keys(table))
     if table.primary_key:
@@ -66,7 +78,7 @@ def audits_of(table: Table) -> list[Audit]:
         audits.append(_foreign_keys(table))
     if table.source:
         audits += [_records_accounted(table), _files_read(table)]
-    audits += [Audit(c.name, c.description, c.sql, c.blocking) for c in table.checks]
+    audits += [Audit(c.name, c.description, c.sql, c.blocking, c.unit) for c in table.checks]
     names = [audit.name for audit in audits]
     if twice := {name for name in names if names.count(name) > 1}:
         raise SparkifyError(
@@ -82,7 +94,7 @@ def run_audits(session: Session, audits: Sequence[Audit]) -> list[AuditResult]:
     for audit in audits:
         violating = f"FROM (\n{audit.query}\n) AS violating"
         try:
-            count = int(session.rows(f"SELECT COUNT(*) AS n {violating}")[0]["n"])
+            count = int(session.rows(f"SELECT {audit.count} AS n {violating}")[0]["n"])
             samples = session.rows(f"SELECT * {violating} LIMIT {SAMPLES}") if count else []
         except SparkifyError as error:
             raise SparkifyError(f"check {audit.name} does not run: {error}") from None
@@ -101,42 +113,56 @@ def _null_keys(table: Table) -> Audit:
 
 
 def _unique_key(table: Table) -> Audit:
-    """For a staging table it names the files of the copies: the first of them, and the last."""
+    """No group is made before the rows are numbered: who believes in the key would leave it out.
+
+    For a staging table it names the files of the copies: the first of them, and the last.
+    """
     keys = ", ".join(map(quote, table.primary_key))
-    description = f"No two rows have the same {', '.join(table.primary_key)}."
-    found, copies = f"SELECT {keys}, COUNT(*) AS copies", f"GROUP BY {keys} HAVING COUNT(*) > 1"
-    if not table.source:
-        return Audit("unique_key", description, f"{found} FROM {quote(table.name)} {copies}")
+    ids = f", object_id, MIN(object_id) OVER (PARTITION BY {keys}) AS first_id"
+    ends = ", MIN(first_id) AS first_id, MAX(object_id) AS last_id"
+    query = (
+        f"SELECT {keys}, COUNT(*) + 1 AS copies{ends if table.source else ''} FROM (\n"
+        f"SELECT {keys}, ROW_NUMBER() OVER (PARTITION BY {keys} ORDER BY "
+        f"{'object_id' if table.source else keys}) AS nth{ids if table.source else ''}\n"
+        f"FROM {quote(table.name)}\n) AS numbered WHERE nth > 1 GROUP BY {keys}"
+    )
+    if table.source:
+        query = (
+            f"SELECT {keys}, copies, f.uri AS first_file, l.uri AS last_file FROM (\n{query}\n"
+            ") AS copied LEFT JOIN load_history AS f ON copied.first_id = f.object_id\n"
+            "LEFT JOIN load_history AS l ON copied.last_id = l.object_id"
+        )
+    remedy = (
+        "If a file was copied or renamed, undo that; if one file holds both, take one out of it; "
+        f"or load all anew: {launch_command(table.name, full_reload=True)}"
+    )
     return Audit(
         "unique_key",
-        description,
-        f"SELECT {keys}, copies, f.uri AS first_file, l.uri AS last_file FROM (\n"
-        f"{found}, MIN(object_id) AS first_id, MAX(object_id) AS last_id\n"
-        f"FROM {quote(table.name)} {copies}\n) AS copied\n"
-        "LEFT JOIN load_history AS f ON copied.first_id = f.object_id\n"
-        "LEFT JOIN load_history AS l ON copied.last_id = l.object_id",
-        remedy="If a file was copied or renamed, undo that; if one file holds both, take one out "
-        f"of it; or load all anew: {launch_command(table.name, full_reload=True)}",
+        f"No two rows have the same {', '.join(table.primary_key)}.",
+        query,
+        unit="surplus row",
+        count="COALESCE(SUM(copies - 1), 0)",
+        remedy=remedy if table.source else "",
     )
 
 
 def _foreign_keys(table: Table) -> Audit:
-    orphans = []
-    for column, reference in table.references.items():
-        orphans.append(
-            f"SELECT CAST('{column}' AS VARCHAR(128)) AS column_name, "
-            f"CAST(child.{quote(column)} AS VARCHAR(1024)) AS orphan, COUNT(*) AS copies\n"
-            f"FROM {quote(table.name)} AS child LEFT JOIN {quote(reference.table)} AS parent "
-            f"ON child.{quote(column)} = parent.{quote(reference.column)}\n"
-            f"WHERE child.{quote(column)} IS NOT NULL "
-            f"AND parent.{quote(reference.column)} IS NULL\n"
-            f"GROUP BY child.{quote(column)}"
-        )
+    orphans = (
+        f"SELECT CAST('{column}' AS VARCHAR(128)) AS column_name, "
+        f"CAST(child.{quote(column)} AS VARCHAR(1024)) AS orphan, COUNT(*) AS copies\n"
+        f"FROM {quote(table.name)} AS child LEFT JOIN {quote(reference.table)} AS parent "
+        f"ON child.{quote(column)} = parent.{quote(reference.column)}\n"
+        f"WHERE child.{quote(column)} IS NOT NULL AND parent.{quote(reference.column)} IS NULL\n"
+        f"GROUP BY child.{quote(column)}"
+        for column, reference in table.references.items()
+    )
     targets = (f"{c} in {r.table}" for c, r in table.references.items())
     return Audit(
         "foreign_keys",
         f"Found, where not null: {', '.join(targets)}.",
         "\nUNION ALL\n".join(orphans),
+        unit="orphan reference",
+        count="COALESCE(SUM(copies), 0)",
     )
 
 
@@ -147,38 +173,25 @@ def _files_read(table: Table) -> Audit:
         "SELECT uri, bytes, rows_rejected FROM load_history "
         f"WHERE table_name = '{table.name}' AND rows_loaded = 0 AND rows_rejected > 0",
         blocking=False,
+        unit="unread file",
     )
 
 
 def _records_accounted(table: Table) -> Audit:
     """The balances of loading: what was read is kept, and the ledger agrees with the tables."""
     history = f"FROM load_history WHERE table_name = '{table.name}'"
-    rejected = (
-        f"SELECT COUNT(*) FROM rejected_records WHERE object_id IN (SELECT object_id {history})"
-    )
-    balances = {
-        "records read = rows loaded + rejected": (
-            f"SELECT COALESCE(SUM(records), 0) {history}",
-            f"SELECT COALESCE(SUM(rows_loaded + rows_rejected), 0) {history}",
-        ),
-        f"rows loaded = rows of {table.name}": (
-            f"SELECT COALESCE(SUM(rows_loaded), 0) {history}",
-            f"SELECT COUNT(*) FROM {quote(table.name)}",
-        ),
-        "rows rejected = rows of rejected_records": (
-            f"SELECT COALESCE(SUM(rows_rejected), 0) {history}",
-            rejected,
-        ),
-    }
-    sides = "\nUNION ALL\n".join(
-        f"SELECT CAST('{name}' AS VARCHAR(256)) AS balance, "
-        f"({left}) AS expected, ({right}) AS found"
-        for name, (left, right) in balances.items()
-    )
     return Audit(
         "records_accounted",
         "Every record read is a row of the table or of rejected_records.",
-        f"SELECT balance, expected, found FROM (\n{sides}\n) AS balances WHERE expected <> found",
+        "SELECT * FROM (\nSELECT COALESCE(SUM(records), 0) AS records_read, "
+        "COALESCE(SUM(rows_loaded), 0) AS rows_loaded, "
+        f"COALESCE(SUM(rows_rejected), 0) AS rows_rejected {history}\n) AS history\n"
+        f"CROSS JOIN (SELECT COUNT(*) AS rows_found FROM {quote(table.name)}) AS loaded\n"
+        "CROSS JOIN (\nSELECT COUNT(*) AS rejected_found FROM rejected_records "
+        f"WHERE object_id IN (SELECT object_id {history})\n) AS rejected\n"
+        "WHERE records_read <> rows_loaded + rows_rejected "
+        "OR rows_loaded <> rows_found OR rows_rejected <> rejected_found",
+        unit="wrong balance",
         remedy="If somebody changed the rows of these tables, load all anew: "
         f"{launch_command(table.name, full_reload=True)}",
     )

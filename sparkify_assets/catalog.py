@@ -8,22 +8,22 @@ or about a particular table.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.scope import traverse_scope
 
+from sparkify_assets.dialect import DIALECT, Header, spelled, statements_of, wrong
 from sparkify_assets.errors import SparkifyError
 
-DIALECT = "redshift"
 CHECKS = "checks"
 QUESTIONS = "analysis"  # queries for people: no tables
 LEDGERS = "loading"
-DIRECTIVES = ("loaded from", "may be empty", "repaired in python", "show rows", "severity")
+VIOLATION = "violating row"  # what a check counts, if its file says nothing else
+NOT_NULL = exp.ColumnConstraint(kind=exp.NotNullColumnConstraint())
+ENCODE = exp.EncodeColumnConstraint
+UNDERSTOOD = exp.NotNullColumnConstraint | exp.PrimaryKeyColumnConstraint | ENCODE
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Check:
-    """A file of `sql/checks/`: its query returns the violating rows of a table."""
+    """A file of `sql/checks/`: its query returns violations, each of them a `unit`."""
 
     name: str
     table: str
@@ -56,15 +56,17 @@ class Check:
     sql: str
     reads: tuple[str, ...]
     blocking: bool
+    unit: str
 
 
 @dataclass(frozen=True)
 class Table:
     """One file of `sql/`, read.
 
-    `insert` is the statement that fills a derived table; `suspects` the query for the texts that a
-    table of repairs is made of; `source` the name of what a staging table is loaded from. A table
-    with none of them is a ledger that the loading itself writes.
+    `create` is the statement that creates the table, without keys. `insert` is the one that fills a
+    derived table; `suspects` the query for the texts that a table of repairs is made of; `source`
+    the name of what a staging table is loaded from. A table with none of these three is a ledger
+    that the loading itself writes.
     `shown_rows` is how many of its first rows (by sort key) a run reports as its answer.
     """
 
@@ -137,7 +139,7 @@ class Catalog:
         for path in (f for f in files if f.parent.name != CHECKS):
             table = _read_table(path, tuple(checks.get(path.stem, ())))
             if table.name in tables:
-                raise _wrong(path, f"{table.name} is declared in {tables[table.name].path} too")
+                raise wrong(path, f"{table.name} is declared in {tables[table.name].path} too")
             tables[table.name] = table
         needed = {
             table.name: {*table.upstream, *(r.table for r in table.references.values())}
@@ -146,19 +148,19 @@ class Catalog:
         needs += [(tables[name].path, others) for name, others in needed.items()]
         for path, reads in needs:
             if unknown := sorted(reads - tables.keys()):
-                raise _wrong(
+                raise wrong(
                     path, f"unknown table {', '.join(unknown)}; known: {', '.join(sorted(tables))}"
                 )
         for table in tables.values():
             for column, reference in table.references.items():
                 if reference.column not in (c.name for c in tables[reference.table].columns):
-                    raise _wrong(
+                    raise wrong(
                         table.path,
                         f"{column} refers to {reference.table}.{reference.column}, "
                         "which does not exist",
                     )
             if not (table.insert or table.suspects or table.source or table.layer == LEDGERS):
-                raise _wrong(table.path, "has no INSERT, and no line such as -- loaded from: x")
+                raise wrong(table.path, "has no INSERT, and no line such as -- loaded from: x")
         try:
             order = list(TopologicalSorter(needed).static_order())
         except CycleError as error:
@@ -168,104 +170,50 @@ class Catalog:
         return cls({name: tables[name] for name in order})
 
 
-def _wrong(path: Path, what: str) -> SparkifyError:
-    return SparkifyError(f"{path}: {what}")
-
-
-@dataclass(frozen=True)
-class _Header:
-    description: str
-    directives: dict[str, str]
-
-    @classmethod
-    def of(cls, comments: list[str] | None) -> "_Header":
-        text, directives = [], {}
-        for line in (comment.strip() for comment in comments or []):
-            name, _, value = line.partition(":")
-            if name.lower() in DIRECTIVES:
-                directives[name.lower()] = value.strip()
-            else:
-                text.append(line)
-        return cls(" ".join(text), directives)
-
-
-def _statements(path: Path) -> list[tuple[exp.Expr, str]]:
-    """Each statement of a file, parsed, with its text as written."""
-    try:
-        return _parse(path.read_text(encoding="utf-8"))
-    except SqlglotError as error:
-        raise _wrong(path, f"does not parse as Redshift SQL: {_plain(error)}") from None
-
-
-@cache  # one `dg launch` loads the definitions five times
-def _parse(text: str) -> list[tuple[exp.Expr, str]]:
-    tokens = sqlglot.tokenize(text, read=DIALECT)
-    parsed = sqlglot.parse(text, read=DIALECT)
-    start, has_content, texts = 0, False, []
-    for token in tokens:
-        if token.token_type.name == "SEMICOLON":
-            texts.append(text[start : token.start].strip())
-            start, has_content = token.end + 1, False
-        else:
-            has_content = True
-    if has_content:
-        texts.append(text[start:].strip())
-    statements = [s for s in parsed if s and not isinstance(s, exp.Semicolon)]
-    return list(zip(statements, texts, strict=True))
-
-
-def _plain(error: SqlglotError) -> str:
-    details = getattr(error, "errors", None)
-    if not details:
-        return str(error).splitlines()[0]
-    first = details[0]
-    where = f"line {first['line']}, column {first['col']}"
-    return f"{where}: {first['description']}, near {first['highlight']!r}"
-
-
 def _tables_read(query: exp.Query, path: Path) -> set[str]:
     found = [s for scope in traverse_scope(query) for s in scope.sources.values()]
     tables = [source for source in found if isinstance(source, exp.Table)]  # not a CTE, a subquery
     for table in tables:
         if table.db:
-            raise _wrong(path, f"name tables without a schema: {table.sql(DIALECT)}")
+            raise wrong(path, f"name tables without a schema: {table.sql(DIALECT)}")
     return {table.name.lower() for table in tables}
 
 
 def _read_check(path: Path) -> Check:
     table, separator, name = path.stem.partition("__")
-    statements = _statements(path)
+    statements = statements_of(path)
     if not separator or not name:
-        raise _wrong(path, "name the file <table>__<check>.sql")
+        raise wrong(path, "name the file <table>__<check>.sql")
     query, text = statements[0] if len(statements) == 1 else (None, "")
     if not isinstance(query, exp.Query):
-        raise _wrong(path, "expected one SELECT that returns the violating rows")
-    header = _Header.of(query.comments)
+        raise wrong(path, "expected one SELECT that returns the violating rows")
+    header = Header.of(query.comments)
     severity = header.directives.get("severity", "error")
     if severity not in ("warn", "error"):
-        raise _wrong(path, f"severity is {severity!r}: expected warn or error")
+        raise wrong(path, f"severity is {severity!r}: expected warn or error")
     reads = tuple(sorted(_tables_read(query, path)))
-    return Check(name, table, header.description, text, reads, blocking=severity == "error")
+    unit = header.directives.get("counts") or VIOLATION
+    return Check(name, table, header.description, text, reads, severity == "error", unit)
 
 
 def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
-    statements = _statements(path)
-    create, create_text = statements[0] if statements else (None, "")
+    statements = statements_of(path)
+    create = statements[0][0] if statements else None
     if (
         not isinstance(create, exp.Create)
         or create.kind != "TABLE"
         or not isinstance(create.this, exp.Schema)
     ):
-        raise _wrong(path, "expected CREATE TABLE with its columns as the first statement")
+        raise wrong(path, "expected CREATE TABLE with its columns as the first statement")
     name = create.this.this.name.lower()
     if name != path.stem:
-        raise _wrong(path, f"declares the table {name}: the file and its table have the same name")
+        raise wrong(path, f"declares the table {name}: the file and its table have the same name")
     primary_key, columns = _read_columns(create.this, path)
-    header = _Header.of(create.comments)
+    header = Header.of(create.comments)
     insert = suspects = None
     reads = set[str]()
     if len(statements) > 2:
-        raise _wrong(path, "expected CREATE TABLE and at most one INSERT INTO")
+        raise wrong(path, "expected CREATE TABLE and at most one INSERT INTO")
     if len(statements) == 2:
         filling, text = statements[1]
         if "repaired in python" in header.directives:
@@ -275,10 +223,10 @@ def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
     sort_key = create.find(exp.SortKeyProperty)
     shown_rows = header.directives.get("show rows")
     if shown_rows is not None and not shown_rows.isdigit():
-        raise _wrong(path, f"show rows is {shown_rows!r}: expected a number")
+        raise wrong(path, f"show rows is {shown_rows!r}: expected a number")
     check_reads = {table for check in checks for table in check.reads}
     refers_to = {c.references.table for c in columns if c.references and insert}
-    contents = [path.read_bytes(), *(check.sql.encode() for check in checks)]
+    contents = [path.read_bytes(), *(repr(check).encode() for check in checks)]
     return Table(
         name=name,
         layer=path.parent.name,
@@ -288,7 +236,7 @@ def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
         columns=columns,
         primary_key=primary_key,
         sort_key=tuple(column.name.lower() for column in sort_key.this) if sort_key else (),
-        create=create_text,
+        create=_without_keys(create, columns),
         insert=insert,
         suspects=suspects,
         source=header.directives.get("loaded from"),
@@ -299,10 +247,22 @@ def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
     )
 
 
+def _without_keys(create: exp.Create, columns: Sequence[Column]) -> str:
+    """The statement that creates a table: Redshift would not enforce its keys, but believe them."""
+    bare = create.copy()
+    definitions = list(bare.find_all(exp.ColumnDef))
+    for definition, column in zip(definitions, columns, strict=True):
+        encoding = [c for c in definition.constraints if isinstance(c.kind, ENCODE)]
+        definition.set("constraints", ([] if column.nullable else [NOT_NULL.copy()]) + encoding)
+        definition.set("kind", exp.var(column.type))
+    bare.this.set("expressions", definitions)
+    return bare.sql(DIALECT, comments=False)
+
+
 def _read_suspects(query: exp.Expr, columns: Sequence[Column], path: Path) -> set[str]:
     """The tables that hold the texts; an error unless one SELECT gives them, for two columns."""
     if not isinstance(query, exp.Query) or len(query.named_selects) != 1 or len(columns) != 2:
-        raise _wrong(
+        raise wrong(
             path,
             "a table repaired in Python has two columns, a text and its repair: expected a SELECT "
             "of the texts as the second statement",
@@ -313,15 +273,15 @@ def _read_suspects(query: exp.Expr, columns: Sequence[Column], path: Path) -> se
 def _read_insert(insert: exp.Expr, table: str, columns: list[str], path: Path) -> set[str]:
     """The tables that the INSERT reads; an error unless it fills the declared columns in order."""
     if not isinstance(insert, exp.Insert) or not isinstance(insert.expression, exp.Query):
-        raise _wrong(path, "expected INSERT INTO ... SELECT as the second statement")
+        raise wrong(path, "expected INSERT INTO ... SELECT as the second statement")
     target = insert.this
     named = [c.name.lower() for c in target.expressions] if isinstance(target, exp.Schema) else None
     selected = [c.lower() for c in insert.expression.named_selects]
     if insert.find(exp.Table).name.lower() != table:  # type: ignore[union-attr]
-        raise _wrong(path, f"the INSERT fills another table than {table}")
+        raise wrong(path, f"the INSERT fills another table than {table}")
     for which, found in (("INSERT INTO names", named), ("SELECT gives", selected)):
         if found != columns:
-            raise _wrong(
+            raise wrong(
                 path,
                 f"{which} the columns ({', '.join(found or ['none'])}), but CREATE TABLE declares "
                 f"({', '.join(columns)}): name the same columns in the same order",
@@ -332,10 +292,14 @@ def _read_insert(insert: exp.Expr, table: str, columns: list[str], path: Path) -
 def _read_columns(schema: exp.Schema, path: Path) -> tuple[tuple[str, ...], tuple[Column, ...]]:
     definitions = [d for d in schema.expressions if isinstance(d, exp.ColumnDef)]
     if not definitions:
-        raise _wrong(path, "declares no columns")
+        raise wrong(path, "declares no columns")
     primary_key: list[str] = []
     references: dict[str, Reference] = {}
     required: set[str] = set()
+    for constraint in schema.find_all(exp.Constraint, exp.ColumnConstraintKind):
+        if not isinstance(constraint, UNDERSTOOD):
+            said = constraint.sql(DIALECT, comments=False)
+            raise wrong(path, f"nothing heeds {said}: declare keys and NOT NULL, without a name")
     for constraint in schema.expressions:
         if isinstance(constraint, exp.PrimaryKey):
             primary_key += [part.name.lower() for part in constraint.expressions]
@@ -355,15 +319,19 @@ def _read_columns(schema: exp.Schema, path: Path) -> tuple[tuple[str, ...], tupl
     columns = []
     for definition in definitions:
         if definition.kind is None:
-            raise _wrong(path, f"column {definition.name} has no type")
+            raise wrong(path, f"column {definition.name} has no type")
         name = definition.name.lower()
+        spelling = spelled(definition.kind)
+        if spelling is None:
+            said = definition.kind.sql(DIALECT)
+            raise wrong(path, f"column {name}: not both engines have the type {said}")
         # the last column's comment hangs on nodes below it, sometimes on two of them
         comments = dict.fromkeys(c.strip() for n in definition.walk() for c in n.comments or [])
         columns.append(
             Column(
                 name=name,
                 key=definition.name,
-                type=definition.kind.sql(DIALECT),
+                type=spelling,
                 nullable=name not in required and name not in primary_key,
                 description=" ".join(comments),
                 references=references.get(name),
@@ -371,9 +339,9 @@ def _read_columns(schema: exp.Schema, path: Path) -> tuple[tuple[str, ...], tupl
         )
     names = [c.name for c in columns]
     if twice := sorted({n for n in names if names.count(n) > 1}):
-        raise _wrong(path, f"declares {', '.join(twice)} twice")
-    if unknown := sorted({*primary_key, *references} - set(names)):
-        raise _wrong(path, f"a key names {', '.join(unknown)}, which is no column")
+        raise wrong(path, f"declares {', '.join(twice)} twice")
+    if nowhere := sorted({*primary_key, *references} - set(names)):
+        raise wrong(path, f"a key names {', '.join(nowhere)}, which is no column")
     return tuple(primary_key), tuple(columns)
 
 
@@ -381,5 +349,5 @@ def _reference(reference: exp.Expression, width: int, path: Path) -> Reference:
     target = reference.this
     columns = target.expressions if isinstance(target, exp.Schema) else []
     if len(columns) != 1 or width != 1:
-        raise _wrong(path, "a reference names one column of one table: REFERENCES songs (song_id)")
+        raise wrong(path, "a reference names one column of one table: REFERENCES songs (song_id)")
     return Reference(target.this.name.lower(), columns[0].name.lower())

@@ -173,7 +173,7 @@ def _quoted(value: object) -> str:
 def _kind(column: Column) -> _Kind:
     name, _, size = column.type.partition("(")
     if name == "VARCHAR":
-        return _text(column.type, {"": 256, "MAX)": 65_535}.get(size) or int(size[:-1]))
+        return _text(column.type, int(size[:-1]))
     if name in ("SMALLINT", "INTEGER", "BIGINT"):
         bits = {"SMALLINT": 15, "INTEGER": 31, "BIGINT": 63}[name]
         return _whole_number(-(2**bits), 2**bits - 1, f"CAST({{0}} AS {name})")

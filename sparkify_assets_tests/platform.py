@@ -158,7 +158,7 @@ class RedshiftPlatform(Platform):
     def copy_tables_of(self, other: Platform) -> None:
         """Makes the tables as their files say, with the rows that they have elsewhere."""
         self.change(f"CREATE SCHEMA {self.schema}")
-        self.change(f"CREATE TABLE {MUTEX} (token VARCHAR(32), written_at TIMESTAMP)")
+        self.change(f"CREATE TABLE {MUTEX} (token VARCHAR(32), written_at TIMESTAMP)")  # an old one
         for table in Catalog.load(self.sql).tables.values():
             self.change(table.create)
             rows = ", ".join(

@@ -4,9 +4,7 @@ A proxy speaks to the real driver, one thread for each connection. It reads a re
 lets PostgreSQL execute it, and passes the answer on. On the way it
 
 - translates what only Redshift understands: table attributes, VARCHAR(MAX), query_group;
-- ignores PRIMARY KEY, as Redshift does, and counts VARCHAR(n) in bytes;
-- makes of REFERENCES a CHECK that names the other table and always holds: nothing is enforced, but
-  PostgreSQL does not drop that table, and pg_constraint tells of it as of a foreign key;
+- counts VARCHAR(n) in bytes;
 - carries out COPY inside the client's transaction, with the objects of an `S3Server`;
 - tells of conflicts in Redshift's words;
 - records every statement that is executed, and makes chosen ones fail.
@@ -14,9 +12,9 @@ lets PostgreSQL execute it, and passes the answer on. On the way it
 PostgreSQL is Redshift's ancestor: snapshots, locks, aborted transactions, integer division and the
 order of nulls are its own here, and imitated by nobody. What the stand-in does not prove: the exact
 texts and codes of a failed COPY, which options exclude each other, which dates TIMEFORMAT takes, on
-what a cluster finds a conflict (1023), whether REFERENCES names a key, permissions, system tables,
-speed, that TRUNCATE commits, that trailing blanks do not count in comparisons, that AVG of integers
-is an integer.
+what a cluster finds a conflict (1023), permissions, system tables, speed, that TRUNCATE commits,
+that trailing blanks do not count in comparisons, that AVG of integers is an integer, that keys are
+believed and not enforced: here they are enforced, and the platform declares none.
 """
 
 import gzip
@@ -517,19 +515,6 @@ CREATE FUNCTION pg_catalog.pg_last_copy_id() RETURNS integer LANGUAGE sql AS
     $$ SELECT current_setting('redshift.copy_id')::integer $$;
 CREATE FUNCTION pg_catalog.pg_last_copy_count() RETURNS integer LANGUAGE sql AS
     $$ SELECT current_setting('redshift.copy_count')::integer $$;
-CREATE VIEW pg_catalog.redshift_constraint AS
-    SELECT c.oid, c.conname, 'f'::"char" AS contype, c.conrelid, d.refobjid AS confrelid, c.conkey,
-        ARRAY[a.attnum] AS confkey
-    FROM pg_constraint AS c
-    INNER JOIN pg_depend AS d ON d.classid = 'pg_constraint'::regclass AND d.objid = c.oid
-    INNER JOIN pg_attribute AS a
-        ON a.attrelid = d.refobjid AND a.attname = split_part(c.conname, ' to ', 2)
-    WHERE c.contype = 'c' AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid = 0;
-CREATE FUNCTION pg_catalog.redshift_get_constraintdef(oid) RETURNS text LANGUAGE sql AS $$
-    SELECT format('FOREIGN KEY (%I) REFERENCES %s(%I)',
-        split_part(conname, ' to ', 1), confrelid::regclass, split_part(conname, ' to ', 2))
-    FROM pg_catalog.redshift_constraint WHERE oid = $1
-$$;
 """
 _LAST_COPY = """
 SELECT set_config('redshift.copy_id', '{}', false), set_config('redshift.copy_count', '{}', false)
@@ -555,10 +540,6 @@ END $$
 
 _COMMENTS = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*", re.DOTALL)
 _QUERY_GROUP = re.compile(r"^(\s*(?:SET(?:\s+SESSION|\s+LOCAL)?|RESET|SHOW)\s+)query_group\b", re.I)
-_CONSTRAINTS = re.compile(r"\bpg_(constraint|get_constraintdef)\b")
-_ADD_FOREIGN_KEY = re.compile(
-    r"(ALTER TABLE \S+ ADD) FOREIGN KEY \((\w+)\) REFERENCES (\S+?) ?\((\w+)\)"
-)
 _COPY = re.compile(
     r"""(?i:COPY) \s+ (?P<table>"?\w+"?(?:\."?\w+"?)?) \s* \((?P<columns>[\w\s,"]+)\) \s*
     (?i:FROM) \s+ '(?P<source>s3://[^']+)'
@@ -697,26 +678,12 @@ def _for_postgres(sql: str) -> str:
         return "SET redshift.copy TO ''"  # it has no rows either, and is never executed
     if _begins_with(r"CREATE\s+(TEMP\s+|TEMPORARY\s+)?TABLE", sql):
         return _table_for_postgres(sql)
-    if added := _ADD_FOREIGN_KEY.fullmatch(sql):
-        return f"{added[1]} {_foreign_key(*added.group(2, 3, 4)).sql(dialect='postgres')}"
-    sql = _CONSTRAINTS.sub(r"redshift_\1", sql)
     return _QUERY_GROUP.sub(r"\1redshift.query_group", sql, count=1)
-
-
-_IGNORED = (  # what Redshift does not enforce, and how it stores
-    exp.Constraint,
-    exp.EncodeColumnConstraint,
-    exp.ForeignKey,
-    exp.PrimaryKey,
-    exp.PrimaryKeyColumnConstraint,
-    exp.Reference,
-    exp.UniqueColumnConstraint,
-)
 
 
 @cache
 def _table_for_postgres(sql: str) -> str:
-    """Without attributes and keys, and with texts that are limited in bytes."""
+    """Without attributes, and with texts that are limited in bytes."""
     try:
         create = sqlglot.parse_one(sql, read="redshift")
     except sqlglot.ParseError:
@@ -724,36 +691,13 @@ def _table_for_postgres(sql: str) -> str:
     if properties := create.args.get("properties"):
         kept = [each for each in properties.expressions if isinstance(each, exp.TemporaryProperty)]
         create.set("properties", exp.Properties(expressions=kept))
-    if isinstance(schema := create.this, exp.Schema):
-        foreign_keys = [_foreign_key(*_ends(each)) for each in schema.find_all(exp.Reference)]
-        columns = [each for each in schema.expressions if not isinstance(each, _IGNORED)]
-        schema.set("expressions", columns + foreign_keys)
+    for constraint in list(create.find_all(exp.ColumnConstraint)):
+        if isinstance(constraint.kind, exp.EncodeColumnConstraint):
+            constraint.pop()
     for column in create.find_all(exp.ColumnDef):
-        constraints = [each for each in column.constraints if not isinstance(each.kind, _IGNORED)]
-        column.set("constraints", constraints)
         if column.kind and column.kind.is_type("varchar", "text"):
             _limit_in_bytes(column, column.kind)
     return create.sql(dialect="postgres")
-
-
-def _ends(reference: exp.Reference) -> tuple[str, str, str]:
-    """The column that refers, and the table and the column that it refers to."""
-    holder: Any = reference.find_ancestor(exp.ForeignKey, exp.ColumnDef)
-    column = holder.expressions[0] if isinstance(holder, exp.ForeignKey) else holder
-    return (
-        column.name,
-        reference.this.this.sql(dialect="postgres"),
-        reference.this.expressions[0].name,
-    )
-
-
-def _foreign_key(column: str, table: str, key: str) -> exp.Constraint:
-    """What stands for it: depends on the table, always holds, and has the columns in its name."""
-    check = sqlglot.condition(f"{column} IS NULL OR '{table}'::REGCLASS IS NOT NULL")
-    return exp.Constraint(
-        this=exp.to_identifier(f"{column} to {key}", quoted=True),
-        expressions=[exp.CheckColumnConstraint(this=check)],
-    )
 
 
 def _limit_in_bytes(column: exp.ColumnDef, kind: exp.DataType) -> None:

@@ -2,7 +2,11 @@
 
 import re
 import shutil
+from datetime import UTC, date, datetime
+from datetime import time as clock
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -62,69 +66,69 @@ def test_everything_is_materialized_and_every_check_passes(made: Platform) -> No
     }
 
 
-# what is broken, in which file, and which check must see it with how many violating rows
+# what is broken, in which file, and which check must see it: how much, and in which words
 BREAKS = {
     "a null key": (
         "star/users.sql",
         "latest.userid AS user_id",
         "NULLIF(latest.userid, 8) AS user_id",
-        ("users", "null_keys", 1),
+        ("users", "null_keys", 1, "violating row"),
     ),
     "a duplicate key": (
         "star/users.sql",
         "WHERE latest.recency = 1",
         "WHERE latest.recency <= 2",
-        ("users", "unique_key", 1),
+        ("users", "unique_key", 1, "surplus row"),
     ),
     "no row": (
         "star/users.sql",
         "WHERE latest.recency = 1",
         "WHERE latest.recency = 0",
-        ("users", "row_count", 1),
+        ("users", "row_count", 1, "empty table"),
     ),
     "an orphan key": (
         "star/songplays.sql",
         "    m.song_id,",
         "    'SO?' AS song_id,",
-        ("songplays", "foreign_keys", 1),
+        ("songplays", "foreign_keys", 4, "orphan reference"),
     ),
     "a lost play": (
         "star/songplays.sql",
         ENDING,
         "AND m.nearness = 1\nWHERE p.iteminsession <> 2;",
-        ("songplays", "every_play_once", 1),
+        ("songplays", "every_play_once", 1, "miscounted play"),
     ),
     "an invented play": (
         "star/songplays.sql",
         "WHERE e.page = 'NextSong'",
         "WHERE e.page IN ('NextSong', 'Home')",
-        ("songplays", "every_play_once", 1),
+        ("songplays", "every_play_once", 1, "miscounted play"),
     ),
     "an uncounted play": (
         "marts/most_played_songs.sql",
         "FROM songplays AS p\n",
         "FROM songplays AS p WHERE p.song_id IS NOT NULL\n",
-        ("most_played_songs", "every_play_counted", 1),
+        ("most_played_songs", "every_play_counted", 1, "wrong sum"),
     ),
 }
 
 
 @pytest.mark.parametrize("case", BREAKS)
 def test_a_broken_table_is_not_published(published: Platform, case: str) -> None:
-    file, old, new, (table, check, violations) = BREAKS[case]
+    file, old, new, (table, check, violations, unit) = BREAKS[case]
     before = sorted(published.rows(f"SELECT * FROM {table}"), key=str)
     published.edit(file, old, new)
     result = published.run("users", "songplays", "most_played_songs")
     assert not result.success
     assert (table, check) in failed_checks(result)
     found = {e.check_name: e for e in result.get_asset_check_evaluations() if not e.passed}[check]
-    assert found.metadata["violating_rows"].value == violations
+    assert found.metadata[f"{unit.replace(' ', '_')}s"].value == violations
     samples = found.metadata["samples"].value
-    assert len(samples.records) == violations  # type: ignore[union-attr]
+    assert len(samples.records) == 1  # type: ignore[union-attr]
     assert sorted(published.rows(f"SELECT * FROM {table}"), key=str) == before
     said = failure_of(result)
     assert f"{table} was not published" in said
-    assert f"Check {check}: {violations} violating row." in said
+    assert f"Check {check}: {violations} {unit}{'s' if violations > 1 else ''}. (" in said
     assert f"stays as it was ({len(before)} row" in said
     order = ["users", "songplays", "most_played_songs"]
     assert not materialized(result) & set(order[order.index(table) :])
@@ -139,7 +143,7 @@ def test_a_failed_refresh_ends_with_the_paragraph(
     lines = capfd.readouterr().err.strip().splitlines()
     assert re.fullmatch(
         r"\d\d:\d\d:\d\d ERROR   songplays was not published. "
-        r"Check every_play_once: 1 violating row. "
+        r"Check every_play_once: 1 miscounted play. "
         r".* Such as: session_id = 1, item_in_session = 2, events = 1, plays = 0. "
         r"songplays in .* stays as it was \(4 rows\); .*",
         lines[-1],
@@ -167,10 +171,73 @@ def test_a_check_is_evaluated_alone(published: Platform) -> None:
     assert [e.check_name for e in result.get_asset_check_evaluations()] == ["unique_key"]
 
 
-def test_a_check_alone_sees_the_published_table(published: Platform) -> None:
-    published.change("INSERT INTO users SELECT * FROM users WHERE user_id = 7")
-    result = published.run_check("users", "unique_key")
-    assert failed_checks(result) == {("users", "unique_key")}
+# what somebody does to the published tables
+CHANGES = (
+    "INSERT INTO users SELECT u.* FROM users AS u, songplays AS p WHERE u.user_id = 7",
+    "INSERT INTO staging_events SELECT * FROM staging_events WHERE sessionid = 1",
+    "UPDATE staging_events SET object_id = -1",
+    "UPDATE songplays SET song_id = 'SO?', artist_id = CASE WHEN user_id = 7 THEN 'AR?' END",
+    "INSERT INTO user_levels SELECT user_id, 'gold', valid_from, valid_to, is_current "
+    "FROM user_levels WHERE user_id = 8",
+)
+# what a check alone must find then, in its own unit, and some of its samples
+FOUND: dict[tuple[str, str], tuple[str, int, list[dict[str, Any]]]] = {
+    ("users", "unique_key"): ("surplus_rows", 4, [{"user_id": 7, "copies": 5}]),
+    ("staging_events", "unique_key"): (
+        "surplus_rows",
+        4,
+        [{"sessionid": 1, "iteminsession": item, "copies": 2} for item in range(4)],
+    ),
+    ("staging_events", "foreign_keys"): (
+        "orphan_references",
+        9,
+        [{"column_name": "object_id", "orphan": "-1", "copies": 9}],
+    ),
+    ("staging_events", "records_accounted"): (
+        "wrong_balances",
+        1,
+        [
+            {
+                **{"records_read": 5, "rows_loaded": 5, "rows_rejected": 0},
+                **{"rows_found": 9, "rejected_found": 0},
+            }
+        ],
+    ),
+    ("songplays", "foreign_keys"): (
+        "orphan_references",
+        7,
+        [
+            {"column_name": "artist_id", "orphan": "AR?", "copies": 3},
+            {"column_name": "song_id", "orphan": "SO?", "copies": 4},
+        ],
+    ),
+    ("user_levels", "current_level"): (
+        "inconsistent_users",
+        2,
+        [
+            {"user_id": 7, "level": "free", "current_stretches": 5, "current_level": "free"},
+            {"user_id": 8, "level": "paid", "current_stretches": 2, "current_level": "gold"},
+        ],
+    ),
+}
+
+
+def test_checks_alone_find_what_is_wrong_in_published_tables(published: Platform) -> None:
+    """Whatever a planner believes of keys that were proved once."""
+    for change in CHANGES:
+        published.change(change)
+    for (table, check), (unit, violations, samples) in FOUND.items():
+        result = published.run_check(table, check)
+        assert failed_checks(result) == {(table, check)}
+        (found,) = result.get_asset_check_evaluations()
+        assert found.metadata[unit].value == violations
+        shown = [r.data for r in found.metadata["samples"].value.records]  # type: ignore[union-attr]
+        assert len(shown) == min(len(samples), 3)
+        assert all({k: _plain(v) for k, v in row.items()} in samples for row in shown)
+
+
+def _plain(value: object) -> object:
+    return int(str(value)) if isinstance(value, str) and value.isdigit() else value
 
 
 def test_a_check_of_a_table_that_is_not_there_says_what_to_do(made: Platform) -> None:
@@ -227,6 +294,57 @@ def test_a_table_whose_file_gained_a_column_is_rebuilt(published: Platform) -> N
     result = published.run("users", config=recreate)
     assert result.success, failure_of(result)
     assert published.rows("SELECT user_id, initial FROM users ORDER BY 1") == [(7, "A"), (8, "B")]
+
+
+NOON = datetime(2018, 11, 1, 12, tzinfo=UTC)
+# how a type may be declared, an expression that both engines understand, and what is then stored
+TYPES: dict[str, tuple[str, object]] = {
+    **dict.fromkeys(("SMALLINT", "INT2", "INTEGER", "INT", "INT4", "BIGINT", "INT8"), ("7", 7)),
+    **dict.fromkeys(("DECIMAL", "NUMERIC", "DECIMAL(9)"), ("CAST(2.6 AS REAL)", Decimal(3))),
+    "DECIMAL(18, 2)": ("12.34", Decimal("12.34")),
+    "NUMERIC(38,10)": ("12.3456789012", Decimal("12.3456789012")),
+    **dict.fromkeys(("REAL", "FLOAT4"), ("0.25", 0.25)),
+    **dict.fromkeys(("DOUBLE PRECISION", "FLOAT8", "FLOAT"), ("0.1", 0.1)),
+    **dict.fromkeys(("BOOLEAN", "BOOL"), ("true", True)),
+    **dict.fromkeys(("CHAR", "CHARACTER", "NCHAR"), ("'x'", "x")),
+    **dict.fromkeys(("CHAR(3)", "NCHAR(3)", "CHARACTER(3)", "BPCHAR"), ("'xyz'", "xyz")),
+    "CHAR(MAX)": ("'xyz'", "xyz"),
+    **dict.fromkeys(("VARCHAR(3)", "CHARACTER VARYING(3)", "NVARCHAR(3)"), ("'xyz'", "xyz")),
+    **dict.fromkeys(("VARCHAR", "VARCHAR(MAX)", "NVARCHAR", "TEXT"), ("'xyz'", "xyz")),
+    "DATE": ("CAST('2018-11-01' AS DATE)", date(2018, 11, 1)),
+    **dict.fromkeys(("TIME", "TIME WITHOUT TIME ZONE"), ("CAST('12:00:00' AS TIME)", clock(12))),
+    **dict.fromkeys(
+        ("TIMETZ", "TIME WITH TIME ZONE"),
+        ("CAST('12:00:00+00' AS TIMETZ)", clock(12, tzinfo=UTC)),
+    ),
+    **dict.fromkeys(
+        ("TIMESTAMP", "TIMESTAMP WITHOUT TIME ZONE"),
+        ("CAST('2018-11-01 12:00:00' AS TIMESTAMP)", NOON.replace(tzinfo=None)),
+    ),
+    **dict.fromkeys(
+        ("TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE"),
+        ("CAST(CAST('2018-11-01 12:00:00' AS TIMESTAMP) AS TIMESTAMPTZ)", NOON),
+    ),
+}
+
+
+def test_a_mart_of_every_type_is_published_again_and_again(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")  # a moment is the same wherever DuckDB runs
+    named = {f"c{number}": each for number, each in enumerate(TYPES)}
+    (platform.sql / "marts" / "every_type.sql").write_text(
+        "-- One row in all.\nCREATE TABLE every_type ("
+        + ", ".join(f"{name} {declared}" for name, declared in named.items())
+        + f");\nINSERT INTO every_type ({', '.join(named)}) SELECT "
+        + ", ".join(f"{TYPES[declared][0]} AS {name}" for name, declared in named.items())
+    )
+    for _ in range(2):
+        result = platform.run("every_type")
+        assert result.success, failure_of(result)
+    [row] = platform.rows("SELECT * FROM every_type")
+    stored = [value.rstrip() if isinstance(value, str) else value for value in row]
+    assert dict(zip(TYPES, stored, strict=True)) == {k: value for k, (_, value) in TYPES.items()}
 
 
 def test_too_many_rejected_records_publish_nothing(made: Platform) -> None:

@@ -79,7 +79,7 @@ def read(
     folder.mkdir(parents=True, exist_ok=True)
     for number, content in enumerate(contents):
         (folder / f"{number:05}.json").write_bytes(content)
-    columns = ", ".join(f'"{c.name}" {c.type.replace("(MAX)", "")}' for c in table.columns)
+    columns = ", ".join(f'"{c.name}" {c.type}' for c in table.columns)
     connection.execute(f'CREATE OR REPLACE TABLE "{table.name}" ({columns})')
     with pytest.MonkeyPatch.context() as patch:
         if way is not None:

@@ -68,7 +68,7 @@ def test_violations_and_rejections_are_told(made: Platform) -> None:
     assert made.run().success
     text = " ".join(TEXT.sub(" ", report_of(made)).split())
     assert "checks pass on the tables as they are published; the others found:" in text
-    assert "Warning : songplays, known_user: 1 of its rows." in text
+    assert "Warning : songplays, known_user: 1 violating row. Every play has a user" in text
     assert "1 of them rejected" in text
 
 

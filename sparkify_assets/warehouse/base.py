@@ -23,6 +23,7 @@ DUCKDB_SETTINGS = """
     SET integer_division = true;
     SET default_null_order = 'nulls_last_on_asc_first_on_desc';
     SET preserve_insertion_order = false;
+    SET TimeZone = 'UTC';
     CREATE OR REPLACE TEMP MACRO octet_length(string) AS strlen(string);
 """
 

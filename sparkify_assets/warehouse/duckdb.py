@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import dagster as dg
 import duckdb
@@ -29,7 +29,6 @@ from sparkify_assets.warehouse.base import (
     landed_columns,
     quote,
 )
-
 
 # Of a new file: shells and BI tools lag behind.
 CONFIG = {"storage_compatibility_version": "v1.4.0", **OFFLINE}
@@ -57,11 +56,11 @@ class DuckDBSession(Session):
         if not self.rows(known, [table.name]):
             return None
         columns = self.rows("SELECT name, type FROM pragma_table_info(?)", [table.name])
-        found = {row["name"]: row["type"] for row in columns}
-        declared = {c.name: str(duckdb.sqltype(c.type)) for c in table.columns}
-        if list(found.items()) == list(declared.items()):
+        found = ", ".join(f"{row['name']} {row['type']}" for row in columns)
+        declared = ", ".join(f"{c.name} {duckdb.sqltype(c.type)}" for c in table.columns)
+        if found == declared:
             return ""
-        return f"it has ({_words(found)}), {table.path.name} declares ({_words(declared)})"
+        return f"it has ({found}), {table.path.name} declares ({declared})"
 
     def create(self, table: Table) -> None:
         try:
@@ -178,10 +177,6 @@ class DuckDBWarehouse(Warehouse):
                 f"{path} is {kind}not a DuckDB file, and was left as it is. {hint} Choose another."
             )
         return f"{path} cannot be opened: {problem}. {hint}"
-
-
-def _words(columns: dict[str, str]) -> str:
-    return ", ".join(f"{name} {kind}" for name, kind in columns.items())
 
 
 def _holder(problem: str) -> str:

@@ -20,7 +20,6 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from threading import Timer
@@ -34,6 +33,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from redshift_connector.error import Error
 
 from sparkify_assets.catalog import Table
+from sparkify_assets.dialect import type_named
 from sparkify_assets.errors import SparkifyError, launch_command
 from sparkify_assets.object_store import ObjectStore, s3_errors_in_words
 from sparkify_assets.settings import RedshiftSettings
@@ -83,16 +83,18 @@ COPY_IN_WORDS = {
 
 
 class Interrupted(Exception):
-    """A conflict with another transaction, or a broken connection: nothing was committed."""
+    """A conflict or a broken connection: the transaction can be done again, even if committed."""
 
 
 class RedshiftSession(Session):
     """A transaction on Redshift, begun by `RedshiftWarehouse`."""
 
-    def __init__(self, warehouse: "RedshiftWarehouse", connection: Any) -> None:
+    def __init__(
+        self, warehouse: "RedshiftWarehouse", connection: Any, *, read_only: bool = False
+    ) -> None:
         self._warehouse = warehouse
         self._connection = connection
-        self._candidates: set[str] = set()
+        self._read_only = read_only
         self.written: list[Table] = []
 
     def execute(self, statement: str, parameters: Sequence[object] = ()) -> Any:
@@ -115,6 +117,8 @@ class RedshiftSession(Session):
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def shape(self, table: Table) -> str | None:
+        if not self._read_only:
+            self._drop_keys(table)
         columns = self.rows(
             "SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type "
             "FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid "
@@ -123,13 +127,13 @@ class RedshiftSession(Session):
             "ORDER BY a.attnum",
             [self._warehouse.schema_name, table.name],
         )
-        found = [f"{row['name']} {row['type']}" for row in columns]
-        declared = [f"{column.name} {_format_type(column.type)}" for column in table.columns]
+        found = ", ".join(f"{row['name']} {type_named(row['type'])}" for row in columns)
+        declared = ", ".join(f"{column.name} {column.type}" for column in table.columns)
         if not found:
             return None
         if found == declared:
             return ""
-        return f"it has ({', '.join(found)}), {table.path.name} declares ({', '.join(declared)})"
+        return f"it has ({found}), {table.path.name} declares ({declared})"
 
     def create(self, table: Table) -> None:
         self.execute(table.create)
@@ -160,7 +164,6 @@ class RedshiftSession(Session):
     def build(self, table: Table, *, recreate: bool) -> None:
         self._ensure(table, recreate=recreate)
         self.execute(f"CREATE TEMP TABLE {quote(table.name)} ({bare_columns(table)})")
-        self._candidates.add(table.name)
         try:
             self.execute(table.insert or "")
         except SparkifyError as error:
@@ -169,7 +172,7 @@ class RedshiftSession(Session):
             ) from None
 
     def publish(self, table: Table) -> None:
-        if table.name in self._candidates:
+        if table.insert:
             columns = ", ".join(quote(column.name) for column in table.columns)
             self.execute(f"DELETE FROM {self._warehouse.published(table)}")
             self.execute(
@@ -188,15 +191,12 @@ class RedshiftSession(Session):
                 f"{launch_command(table.name, recreate=True)}"
             )
         if difference:
-            self._make_anew(table)
-        elif difference is None:
+            self._drop(table)
+        if difference != "":
             self.create(table)
 
-    def _make_anew(self, table: Table) -> None:
-        """Drops a table and creates it, as Redshift lets nobody change most of its shape.
-
-        Nor does it drop what foreign keys refer to: they go before that, and come back after it.
-        """
+    def _drop(self, table: Table) -> None:
+        """Drops a table that is made anew: Redshift lets nobody change most of its shape."""
         grants = self.rows(
             "SELECT privilege_type AS privilege, grantee "
             "FROM information_schema.table_privileges "
@@ -204,38 +204,30 @@ class RedshiftSession(Session):
             "ORDER BY grantee, privilege_type",
             [self._warehouse.schema_name, table.name],
         )
-        foreign_keys = self.rows(
-            "SELECT n.nspname AS schema_name, c.relname AS table_name, f.conname AS name, "
-            "pg_get_constraintdef(f.oid) AS definition, "
-            "k.attname AS key_name, format_type(k.atttypid, k.atttypmod) AS key_type "
-            "FROM pg_constraint AS f JOIN pg_class AS c ON c.oid = f.conrelid "
+        lost = ", ".join(f"{row['privilege']} to {row['grantee']}" for row in grants) or "none"
+        dg.get_dagster_logger().warning(f"{table.name}: made anew; grants that were on it: {lost}")
+        self.execute(f"DROP TABLE {self._warehouse.published(table)}")
+
+    def _drop_keys(self, table: Table) -> None:
+        """Drops the keys that an earlier version declared, from the table and to it.
+
+        Whoever writes a table is about to audit it, and Redshift would believe them.
+        """
+        keys = self.rows(
+            "SELECT n.nspname AS schema_name, c.relname AS table_name, k.conname AS name, "
+            "pg_get_constraintdef(k.oid) AS definition "
+            "FROM pg_constraint AS k JOIN pg_class AS c ON c.oid = k.conrelid "
             "JOIN pg_namespace AS n ON n.oid = c.relnamespace "
-            "JOIN pg_class AS t ON t.oid = f.confrelid "
+            "JOIN pg_class AS t ON t.oid = k.conrelid OR t.oid = k.confrelid "
             "JOIN pg_namespace AS s ON s.oid = t.relnamespace "
-            "JOIN pg_attribute AS k ON k.attrelid = t.oid AND k.attnum = f.confkey[1] "
-            "WHERE f.contype = 'f' AND s.nspname = ? AND t.relname = ? AND c.oid <> t.oid "
-            "ORDER BY n.nspname, c.relname, f.conname",
+            "WHERE k.contype IN ('f', 'p', 'u') AND s.nspname = ? AND t.relname = ? "
+            "ORDER BY k.contype, n.nspname, c.relname, k.conname",  # those that refer come first
             [self._warehouse.schema_name, table.name],
         )
-        lost = [f"{row['privilege']} to {row['grantee']}" for row in grants]
-        dg.get_dagster_logger().warning(
-            f"{table.name}: made anew; grants that were on it: {', '.join(lost) or 'none'}"
-        )
-        for key in foreign_keys:
-            key["of"] = f"{quote(key['schema_name'])}.{quote(key['table_name'])}"
-            self.execute(f"ALTER TABLE {key['of']} DROP CONSTRAINT {quote(key['name'])}")
-        self.execute(f"DROP TABLE {self._warehouse.published(table)}")
-        self.create(table)
-        types = {column.name: _format_type(column.type) for column in table.columns}
-        for key in foreign_keys:
-            name = key["key_name"]
-            if (name,) == table.primary_key and types[name] == key["key_type"]:
-                self.execute(f"ALTER TABLE {key['of']} ADD {key['definition']}")
-            else:
-                dg.get_dagster_logger().warning(
-                    f"{table.name}: its key is another, so {key['of']} no longer has the "
-                    f"{key['definition']}"
-                )
+        for key in keys:
+            owner = f"{quote(key['schema_name'])}.{quote(key['table_name'])}"
+            self.execute(f"ALTER TABLE {owner} DROP CONSTRAINT {quote(key['name'])}")
+            dg.get_dagster_logger().info(f"{owner}: {key['definition']} is no longer declared")
 
     def _copy(self, table: Table, work: "WorkFolder", landing: Landing, after_id: int) -> None:
         """Writes the rows of a table into a few compressed files, and lets Redshift copy them."""
@@ -367,10 +359,6 @@ class RedshiftWarehouse(Warehouse):
         """The name of a table that no temporary table can take."""
         return f"{quote(self.schema_name)}.{quote(table.name)}"
 
-    @property
-    def _mutex(self) -> str:
-        return f"{quote(self.schema_name)}.{MUTEX}"
-
     @cached_property
     def s3_client(self) -> Any:
         """A client for the work folder: it takes long to make."""
@@ -387,35 +375,32 @@ class RedshiftWarehouse(Warehouse):
                 reason = str(interruption)
             if attempt < ATTEMPTS:
                 dg.get_dagster_logger().info(f"{label}: {reason}: trying again")
-                _pause(attempt)
-        raise SparkifyError(f"{self.address}: {reason}, {ATTEMPTS} times. Nothing was changed.")
+                time.sleep(random.random() * 2**attempt)  # noqa: S311  # no secret
+        raise SparkifyError(
+            f"{self.address}: {reason}, {ATTEMPTS} times. Run it again: nothing is loaded twice."
+        )
 
     @contextmanager
     def transaction(self, label: str = "", *, read_only: bool = False) -> Iterator[Session]:
-        with self._connected(label) as session:
-            if read_only:  # a snapshot, and no lock
-                session.execute(f"SET statement_timeout TO {self.timeout_seconds * 1_000}")
-                session.execute(f"SET search_path TO {quote(self.schema_name)}")
-                session.execute("BEGIN READ ONLY")
-                yield session
-                return
-            token = self._begin(session, label)
-            try:
-                yield session
-            except BaseException:
-                with suppress(Interrupted, SparkifyError):
-                    session.execute("ROLLBACK")
-                raise
-            self._commit(session, token)
-
-    @contextmanager
-    def _connected(self, label: str) -> Iterator[RedshiftSession]:
         connection = self.connect(label)
+        session = RedshiftSession(self, connection, read_only=read_only)
         try:
-            yield RedshiftSession(self, connection)
+            asset = label.partition(" ")[0]  # a queue can name it, as it cannot name a run
+            session.execute(f"SET statement_timeout TO {self.timeout_seconds * 1_000}")
+            session.execute(f"SET query_group TO {literal(f'sparkify {asset}'.rstrip())}")
+            session.execute(f"SET search_path TO {quote(self.schema_name)}")
+            if read_only:  # a snapshot, and no lock
+                session.execute("BEGIN READ ONLY")
+            else:
+                self._begin(session, label)
+            yield session
+            session.execute("COMMIT")
+            for table in session.written:  # Redshift skips those that changed little
+                with suppress(Interrupted, SparkifyError):
+                    session.execute(f"ANALYZE {self.published(table)}")
         finally:
             with suppress(Error, OSError):
-                connection.close()
+                connection.close()  # rolls back what was not committed
 
     def connect(self, label: str) -> Any:
         """A connection of the driver, on which every statement is committed by itself.
@@ -508,12 +493,10 @@ class RedshiftWarehouse(Warehouse):
         text = f"{self.address}: {message} {detail}".rstrip()
         return SparkifyError(f"{text}: {words}." if words else text)
 
-    def _begin(self, session: RedshiftSession, label: str) -> str:
-        """Begins the transaction under the lock: the token by which its commit can be known."""
-        schema, mutex = quote(self.schema_name), self._mutex
-        session.execute(f"SET statement_timeout TO {self.timeout_seconds * 1_000}")
-        asset = label.partition(" ")[0]  # a queue can name it, as it cannot name a run
-        session.execute(f"SET query_group TO {literal(f'sparkify {asset}'.rstrip())}")
+    def _begin(self, session: RedshiftSession, label: str) -> None:
+        """Begins the transaction, under the lock."""
+        schema = quote(self.schema_name)
+        mutex = f"{schema}.{MUTEX}"
         found = session.rows(
             "SELECT n.nspname, c.relname FROM pg_namespace AS n LEFT JOIN pg_class AS c "
             "ON c.relnamespace = n.oid AND c.relname = ? WHERE n.nspname = ?",
@@ -523,13 +506,11 @@ class RedshiftWarehouse(Warehouse):
             if not found:
                 session.execute(f"CREATE SCHEMA {schema}")
             if not (found and found[0]["relname"]):
-                session.execute(f"CREATE TABLE {mutex} (token VARCHAR(32), written_at TIMESTAMP)")
+                session.execute(f"CREATE TABLE {mutex} (never_written BOOLEAN)")
         except SparkifyError as error:
             if re.search("already exists|duplicate key", str(error)):
                 raise Interrupted(f"another run has just made {self.address}") from None
             raise
-        session.execute(f"SET search_path TO {schema}")
-        token, now = uuid4().hex, datetime.now(UTC).replace(tzinfo=None)
         session.execute("BEGIN")
         waiting = Timer(
             WAIT_SECONDS,
@@ -541,45 +522,6 @@ class RedshiftWarehouse(Warehouse):
             session.execute(f"LOCK {mutex}")  # before anything takes the transaction's snapshot
         finally:
             waiting.cancel()
-        session.execute(f"DELETE FROM {mutex} WHERE written_at < ?", [now - timedelta(days=1)])
-        session.execute(f"INSERT INTO {mutex} VALUES (?, ?)", [token, now])
-        return token
-
-    def _commit(self, session: RedshiftSession, token: str) -> None:
-        try:
-            session.execute("COMMIT")
-        except Interrupted:  # the answer is lost; the commit may not be
-            if not self._was_committed(token):
-                raise
-            return
-        for table in session.written:  # Redshift skips those that changed little
-            with suppress(Interrupted, SparkifyError):
-                session.execute(f"ANALYZE {self.published(table)}")
-
-    def _was_committed(self, token: str) -> bool:
-        """Whether a transaction was committed; asked as often as a transaction is tried.
-
-        Raises:
-            SparkifyError: nobody answers.
-        """
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                with self._connected("commit") as session:
-                    self._begin(session, "commit")  # it has the lock: the other one has ended
-                    query = f"SELECT token FROM {self._mutex} WHERE token = ?"
-                    return bool(session.rows(query, [token]))
-            except (Interrupted, SparkifyError) as error:
-                reason = str(error).rstrip(".")
-            _pause(attempt)
-        raise SparkifyError(
-            f"{self.address}: the connection broke off at the end of the transaction, and whether "
-            f"it was committed is not known: {reason}. Run it again: nothing is loaded twice."
-        )
-
-
-def _pause(attempt: int) -> None:
-    """Waits before something is tried again, longer and longer."""
-    time.sleep(random.random() * 2**attempt)  # noqa: S311  # no secret
 
 
 def literal(text: str) -> str:
@@ -591,12 +533,3 @@ def literal(text: str) -> str:
     if not text.isprintable() or "'" in text or "\\" in text:
         raise SparkifyError(f"{text!r} holds characters that cannot be part of a statement.")
     return f"'{text}'"
-
-
-def _format_type(declared: str) -> str:
-    """How the catalog of Redshift writes a type of `sql/`."""
-    name, _, size = declared.partition("(")
-    if name == "VARCHAR":
-        length = {"": "256", "MAX)": "65535"}.get(size) or size[:-1]
-        return f"character varying({length})"
-    return "timestamp without time zone" if name == "TIMESTAMP" else name.lower()

@@ -1,4 +1,5 @@
 -- Every NextSong event is one row of songplays, and every row of songplays is one such event.
+-- counts: miscounted play
 SELECT
     both_sides.session_id,
     both_sides.item_in_session,

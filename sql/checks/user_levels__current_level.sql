@@ -1,5 +1,8 @@
--- Every user's current stretch has the level that users tells.
-SELECT u.user_id, u.level, l.level AS current_level
+-- Every user has one current stretch, of the level that users tells.
+-- counts: inconsistent user
+SELECT u.user_id, u.level, COUNT(l.level) AS current_stretches, MIN(l.level) AS current_level
 FROM users AS u
 LEFT JOIN user_levels AS l ON u.user_id = l.user_id AND l.is_current
-WHERE u.level <> '' AND (l.level IS NULL OR u.level <> l.level);
+WHERE u.level <> ''
+GROUP BY u.user_id, u.level
+HAVING COUNT(l.level) <> 1 OR MIN(l.level) <> u.level;

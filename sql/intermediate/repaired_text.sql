@@ -6,6 +6,7 @@ CREATE TABLE repaired_text (
     raw_text VARCHAR(2048) NOT NULL PRIMARY KEY, -- text as found, without outer blanks
     repaired_text VARCHAR(2048) NOT NULL -- the text as it was meant
 )
+-- small, and joined by whatever text: a copy on every node
 DISTSTYLE ALL
 SORTKEY (raw_text);
 

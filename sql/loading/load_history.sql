@@ -13,5 +13,6 @@ CREATE TABLE load_history (
     loaded_at TIMESTAMP NOT NULL, -- when, UTC
     run_id VARCHAR(64) NOT NULL -- Dagster run that loaded it
 )
+-- one row a file, joined by every staging table: a copy on every node
 DISTSTYLE ALL
 SORTKEY (object_id);

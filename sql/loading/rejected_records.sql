@@ -8,5 +8,6 @@ CREATE TABLE rejected_records (
     reason VARCHAR(1024) NOT NULL, -- what is wrong
     raw_text VARCHAR(65535) -- the record as found, cut at 65,000 bytes; bytes that are not text as \xNN
 )
+-- joined with nothing; found, and deleted, by the object
 DISTSTYLE EVEN
 SORTKEY (object_id);

@@ -6,6 +6,7 @@ CREATE TABLE catalogue_coverage (
     matched_before_repair INTEGER NOT NULL, -- plays whose song it knows by title and artist as found
     share_before_repair DOUBLE PRECISION -- matched_before_repair / plays; null when nothing was played
 )
+-- one row
 DISTSTYLE ALL;
 
 INSERT INTO catalogue_coverage (plays, matched, share, matched_before_repair, share_before_repair)

@@ -5,6 +5,7 @@ CREATE TABLE level_changes (
     upgrades INTEGER NOT NULL, -- changes from free to paid
     downgrades INTEGER NOT NULL -- changes from paid to free
 )
+-- at most a row a day, read in this order
 DISTSTYLE ALL
 SORTKEY (date);
 

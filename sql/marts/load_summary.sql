@@ -8,6 +8,7 @@ CREATE TABLE load_summary (
     rows_rejected BIGINT NOT NULL, -- records that are rows of rejected_records
     last_loaded_at TIMESTAMP NOT NULL -- when something was last loaded, UTC
 )
+-- a row for each staging table
 DISTSTYLE ALL
 SORTKEY (table_name);
 

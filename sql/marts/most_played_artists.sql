@@ -8,6 +8,7 @@ CREATE TABLE most_played_artists (
     first_play TIMESTAMP NOT NULL, -- when one was first played, UTC
     last_play TIMESTAMP NOT NULL -- when one was last played, UTC
 )
+-- small beside the plays, and read from the top
 DISTSTYLE ALL
 SORTKEY (rank, artist);
 

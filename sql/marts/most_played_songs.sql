@@ -12,6 +12,7 @@ CREATE TABLE most_played_songs (
     last_play TIMESTAMP NOT NULL, -- when it was last played, UTC
     PRIMARY KEY (song, artist)
 )
+-- small beside the plays, and read from the top
 DISTSTYLE ALL
 SORTKEY (rank, song, artist);
 

@@ -7,6 +7,7 @@ CREATE TABLE plays_by_day (
     listeners INTEGER NOT NULL, -- users who played a song
     active_users INTEGER NOT NULL -- users with an event of any kind
 )
+-- a row a day, read in this order
 DISTSTYLE ALL
 SORTKEY (date);
 

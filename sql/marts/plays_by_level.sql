@@ -5,6 +5,7 @@ CREATE TABLE plays_by_level (
     listeners INTEGER NOT NULL, -- users who played a song while they had it
     plays INTEGER NOT NULL -- plays of users while they had it
 )
+-- a few rows
 DISTSTYLE ALL
 SORTKEY (level);
 

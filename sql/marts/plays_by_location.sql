@@ -5,6 +5,7 @@ CREATE TABLE plays_by_location (
     plays INTEGER NOT NULL, -- plays there
     listeners INTEGER NOT NULL -- users who played them
 )
+-- small, and read from the top
 DISTSTYLE ALL
 SORTKEY (rank, location);
 

@@ -10,6 +10,7 @@ CREATE TABLE sessions (
     events INTEGER NOT NULL, -- events of any kind
     plays INTEGER NOT NULL -- songs played
 )
+-- grows with the events, and is joined with users alone, which are everywhere; in order of time
 DISTSTYLE EVEN
 SORTKEY (started_at);
 

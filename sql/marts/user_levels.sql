@@ -8,6 +8,7 @@ CREATE TABLE user_levels (
     is_current BOOLEAN NOT NULL, -- whether it lasts
     PRIMARY KEY (user_id, valid_from)
 )
+-- a few rows a user, read user by user in the order of time
 DISTSTYLE ALL
 SORTKEY (user_id, valid_from);
 

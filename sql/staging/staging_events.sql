@@ -22,5 +22,6 @@ CREATE TABLE staging_events (
     object_id INTEGER NOT NULL REFERENCES load_history (object_id), -- object that the row was read from
     PRIMARY KEY (sessionId, itemInSession)
 )
+-- read whole, grouped by user, session and day: no key serves all; a file's day lies together
 DISTSTYLE EVEN
 SORTKEY (ts);

@@ -13,4 +13,5 @@ CREATE TABLE staging_songs (
     year INTEGER, -- year of release; 0 is unknown
     object_id INTEGER NOT NULL REFERENCES load_history (object_id) -- object that the row was read from
 )
+-- always read whole, grouped by song and by artist: no key serves both
 DISTSTYLE EVEN;

@@ -8,7 +8,8 @@ CREATE TABLE time (
     year INTEGER NOT NULL, -- calendar year
     weekday INTEGER NOT NULL -- 0 is Sunday, 6 is Saturday
 )
-DISTSTYLE ALL
+-- as many rows as songplays, and each beside its plays, in one order: they are merged in place
+DISTKEY (start_time)
 SORTKEY (start_time);
 
 INSERT INTO time (start_time, hour, day, week, month, year, weekday)

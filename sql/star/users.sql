@@ -6,6 +6,7 @@ CREATE TABLE users (
     gender VARCHAR(16), -- F or M
     level VARCHAR(16) -- free or paid, at the latest event of the user
 )
+-- a small dimension, joined by user: a copy on every node, in the order of its key
 DISTSTYLE ALL
 SORTKEY (user_id);
 

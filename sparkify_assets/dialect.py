@@ -1,0 +1,106 @@
+"""The SQL of `sql/`, Redshift's, as sqlglot reads it: statements, their header, types of columns.
+
+A statement comes parsed, and as its own text, since that is what is run. A type has one spelling,
+whatever a file or a catalogue calls it: one that means the same on both engines and can be
+compared as text. What a file declares with all that is the business of `catalog.py`.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from sparkify_assets.errors import SparkifyError
+
+DIALECT = "redshift"
+DIRECTIVES = (
+    *("loaded from", "may be empty", "repaired in python", "show rows"),  # of tables
+    *("severity", "counts"),  # of checks
+)
+
+IN_FULL = {  # as Redshift has them, where no size is said, or the largest
+    "DECIMAL": "DECIMAL(18, 0)",
+    "CHAR": "CHAR(1)",
+    "CHAR(MAX)": "CHAR(4096)",
+    "BPCHAR": "CHAR(256)",
+    "VARCHAR": "VARCHAR(256)",
+    "VARCHAR(MAX)": "VARCHAR(65535)",
+}
+PORTABLE = re.compile(
+    r"SMALLINT|INTEGER|BIGINT|DECIMAL\(\d+, \d+\)|REAL|DOUBLE PRECISION|BOOLEAN"
+    r"|(VAR)?CHAR\(\d+\)|DATE|TIME( WITH TIME ZONE)?|TIMESTAMP( WITH TIME ZONE)?"
+)
+
+
+def wrong(path: Path, what: str) -> SparkifyError:
+    """The error of a file that is no contract, with its path."""
+    return SparkifyError(f"{path}: {what}")
+
+
+@dataclass(frozen=True)
+class Header:
+    """The comment at the head of a statement: sentences, and lines that direct something."""
+
+    description: str
+    directives: dict[str, str]
+
+    @classmethod
+    def of(cls, comments: list[str] | None) -> "Header":
+        """Reads the comments of a statement."""
+        text, directives = [], {}
+        for line in (comment.strip() for comment in comments or []):
+            name, _, value = line.partition(":")
+            if name.lower() in DIRECTIVES:
+                directives[name.lower()] = value.strip()
+            else:
+                text.append(line)
+        return cls(" ".join(text), directives)
+
+
+def statements_of(path: Path) -> list[tuple[exp.Expr, str]]:
+    """Each statement of a file, parsed, with its text as written, from its first word to its last.
+
+    Raises:
+        SparkifyError: a file that does not parse, with its path and line.
+    """
+    try:
+        return _parse(path.read_text(encoding="utf-8"))
+    except SqlglotError as error:
+        raise wrong(path, f"does not parse as Redshift SQL: {_plain(error)}") from None
+
+
+def spelled(kind: exp.DataType) -> str | None:
+    """The one spelling of a type; None for one that not both engines have."""
+    text = "VARCHAR" if kind.sql() == "TEXT" else kind.sql(DIALECT)
+    text = re.sub(r"^DECIMAL\((\d+)\)$", r"DECIMAL(\1, 0)", IN_FULL.get(text, text))
+    return text if PORTABLE.fullmatch(text) else None
+
+
+def type_named(text: str) -> str:
+    """The one spelling of a type by another name; a type that `sql/` cannot have keeps its own."""
+    return spelled(exp.DataType.build(text, dialect=DIALECT, udt=True)) or text
+
+
+@cache  # one `dg launch` loads the definitions five times
+def _parse(text: str) -> list[tuple[exp.Expr, str]]:
+    tokens = sqlglot.tokenize(text, read=DIALECT)
+    runs = groupby(tokens, lambda token: token.token_type.name == "SEMICOLON")
+    parts = [list(run) for is_end, run in runs if not is_end]
+    texts = [text[part[0].start : part[-1].end + 1] for part in parts]
+    parsed = sqlglot.parse(text, read=DIALECT)
+    statements = [s for s in parsed if s and not isinstance(s, exp.Semicolon)]
+    return list(zip(statements, texts, strict=True))
+
+
+def _plain(error: SqlglotError) -> str:
+    details = getattr(error, "errors", None)
+    if not details:
+        return str(error).splitlines()[0]
+    first = details[0]
+    where = f"line {first['line']}, column {first['col']}"
+    return f"{where}: {first['description']}, near {first['highlight']!r}"
