@@ -233,7 +233,8 @@ def test_checks_alone_find_what_is_wrong_in_published_tables(published: Platform
         assert found.metadata[unit].value == violations
         shown = [r.data for r in found.metadata["samples"].value.records]  # type: ignore[union-attr]
         assert len(shown) == min(len(samples), 3)
-        assert all({k: _plain(v) for k, v in row.items()} in samples for row in shown)
+        for row in shown:  # the files of a copy are told in its message, too
+            assert {k: _plain(v) for k, v in row.items() if not k.endswith("_file")} in samples
 
 
 def _plain(value: object) -> object:

@@ -131,7 +131,7 @@ class DuckDBWarehouse(Warehouse):
 
     def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         if read_only and not Path(self.path).exists():
-            return duckdb.connect()  # as empty as the file will be
+            return duckdb.connect(config=OFFLINE)  # as empty as the file will be
         head = b""
         try:  # at a pipe DuckDB would wait for ever
             writable(Path(f"{self.path}.wal"))
@@ -145,8 +145,7 @@ class DuckDBWarehouse(Warehouse):
         holder = ""
         while True:
             try:
-                config = OFFLINE if read_only else CONFIG
-                return duckdb.connect(self.path, read_only, config)
+                return duckdb.connect(self.path, read_only, config=OFFLINE if read_only else CONFIG)
             except duckdb.Error as error:
                 problem = str(error)
             if "Could not set lock" not in problem:

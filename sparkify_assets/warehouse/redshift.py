@@ -394,7 +394,8 @@ class RedshiftWarehouse(Warehouse):
             else:
                 self._begin(session, label)
             yield session
-            session.execute("COMMIT")
+            if not read_only:
+                session.execute("COMMIT")
             for table in session.written:  # Redshift skips those that changed little
                 with suppress(Interrupted, SparkifyError):
                     session.execute(f"ANALYZE {self.published(table)}")
