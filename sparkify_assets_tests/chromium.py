@@ -14,9 +14,10 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from sparkify_assets_tests.processes import PATIENCE
+
 __all__ = ["Browser", "Locator", "Page", "ViewportSize", "expect"]
 
-PATIENCE = 30  # seconds, for anything that is waited for
 PROGRAM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import duckdb
 import pytest
 
 from sparkify_assets_tests.chromium import (
-    PATIENCE,
     Browser,
     Locator,
     Page,
@@ -31,9 +20,8 @@ from sparkify_assets_tests.chromium import (
     expect,
     needs_chromium,
 )
+from sparkify_assets_tests.processes import Server, checkout, dagster_dev, wait_for
 
-T = TypeVar("T")
-REPOSITORY = Path(__file__).parent.parent
 WINDOW = ViewportSize(width=3600, height=3900)  # the whole graph, at a zoom that writes it out
 pytestmark = [pytest.mark.browser, needs_chromium]
 
@@ -72,16 +60,6 @@ UPSTREAM["listening_report"] = {
 FILES = {"song_files", "event_files", "listening_report"}  # no tables, and without checks
 
 
-def wait_for(what: str, probe: Callable[[], T | None]) -> T:
-    """Returns the first answer of the probe that is true."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if answer := probe():
-            return answer
-        time.sleep(0.1)
-    raise AssertionError(f"waited {PATIENCE} s for {what}")
-
-
 @dataclass(frozen=True)
 class Run:
     """What a finished run did."""
@@ -91,97 +69,42 @@ class Run:
     checked: dict[tuple[str, str], bool]
 
 
-@dataclass(frozen=True)
-class Server:
-    """A `dagster dev` in a folder of its own, and what it answers to GraphQL."""
+def assets_of(server: Server) -> dict[str, Any]:
+    nodes = server.ask("{ assetNodes { assetKey { path } dependencyKeys { path } staleStatus } }")
+    return {node["assetKey"]["path"][-1]: node for node in nodes["assetNodes"]}
 
-    url: str
-    folder: Path
 
-    def ask(self, query: str) -> Any:
-        request = urllib.request.Request(
-            f"{self.url}/graphql",
-            json.dumps({"query": query}).encode(),
-            {"Content-Type": "application/json"},
-        )
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(request, timeout=PATIENCE) as response:
-            answer = json.load(response)
-        assert "errors" not in answer, answer
-        return answer["data"]
+def run_started_by(server: Server, click: Callable[[], None]) -> Run:
+    """Clicks, waits for the one run that this starts to succeed, and says what it did."""
+    before = server.statuses()
+    click()
+    (run_id,) = wait_for("a run to start", lambda: server.statuses().keys() - before.keys())
 
-    def is_ready(self) -> bool:
-        with suppress(OSError):
-            return bool(self.ask("{ assetNodes { id } }")["assetNodes"])
-        return False
+    def has_succeeded() -> bool:
+        status = server.statuses()[run_id]
+        assert status not in ("FAILURE", "CANCELED"), status
+        return status == "SUCCESS"
 
-    def assets(self) -> dict[str, Any]:
-        nodes = self.ask("{ assetNodes { assetKey { path } dependencyKeys { path } staleStatus } }")
-        return {node["assetKey"]["path"][-1]: node for node in nodes["assetNodes"]}
-
-    def statuses(self) -> dict[str, str]:
-        runs = self.ask("{ runsOrError { ... on Runs { results { runId status } } } }")
-        return {run["runId"]: run["status"] for run in runs["runsOrError"]["results"]}
-
-    def run_started_by(self, click: Callable[[], None]) -> Run:
-        """Clicks, waits for the one run that this starts to succeed, and says what it did."""
-        before = self.statuses()
-        click()
-        (run_id,) = wait_for("a run to start", lambda: self.statuses().keys() - before.keys())
-
-        def has_succeeded() -> bool:
-            status = self.statuses()[run_id]
-            assert status not in ("FAILURE", "CANCELED"), status
-            return status == "SUCCESS"
-
-        wait_for(f"run {run_id} to succeed", has_succeeded)
-        run = self.ask(
-            f'{{ runOrError(runId: "{run_id}") {{ ... on Run {{ eventConnection {{ events {{'
-            "  ... on MaterializationEvent { assetKey { path } }"
-            "  ... on AssetCheckEvaluationEvent {"
-            "    evaluation { assetKey { path } checkName success } } } } } } }"
-        )
-        events = run["runOrError"]["eventConnection"]["events"]
-        checks = [event["evaluation"] for event in events if "evaluation" in event]
-        return Run(
-            run_id,
-            {event["assetKey"]["path"][-1] for event in events if "assetKey" in event},
-            {(c["assetKey"]["path"][-1], c["checkName"]): c["success"] for c in checks},
-        )
+    wait_for(f"run {run_id} to succeed", has_succeeded)
+    run = server.ask(
+        f'{{ runOrError(runId: "{run_id}") {{ ... on Run {{ eventConnection {{ events {{'
+        "  ... on MaterializationEvent { assetKey { path } }"
+        "  ... on AssetCheckEvaluationEvent {"
+        "    evaluation { assetKey { path } checkName success } } } } } } }"
+    )
+    events = run["runOrError"]["eventConnection"]["events"]
+    checks = [event["evaluation"] for event in events if "evaluation" in event]
+    return Run(
+        run_id,
+        {event["assetKey"]["path"][-1] for event in events if "assetKey" in event},
+        {(c["assetKey"]["path"][-1], c["checkName"]): c["success"] for c in checks},
+    )
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("dagster_dev")
-    for name in ("workspace.yaml", "dagster.yaml"):
-        shutil.copy(REPOSITORY / name, folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    started = Server(f"http://127.0.0.1:{port}", folder)
-    command = f"-m dagster dev -w workspace.yaml -h 127.0.0.1 -p {port}".split()
-    with (folder / "output.txt").open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            cwd=folder,
-            env={
-                k: v for k, v in os.environ.items() if not k.startswith(("SPARKIFY_", "DAGSTER_"))
-            },
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        wait_for("dagster dev", lambda: process.poll() is not None or started.is_ready())
-        assert process.poll() is None, "dagster dev has ended"
+    with dagster_dev(checkout(tmp_path_factory.mktemp("dagster_dev") / "checkout")) as started:
         yield started
-    finally:
-        for signum in (signal.SIGTERM, signal.SIGKILL):  # asked first; then whoever is left
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signum)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=15)
-        print((folder / "output.txt").read_text())  # which pytest shows if it never got ready
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +125,7 @@ def first_run(server: Server, browser: Browser) -> Run:
     assert server.statuses() == {}
     with closing(browser.new_page(viewport=WINDOW)) as page:
         page.goto(f"{server.url}/asset-groups")
-        return server.run_started_by(button(page, "Materialize all").click)
+        return run_started_by(server, button(page, "Materialize all").click)
 
 
 @pytest.fixture(autouse=True)
@@ -247,7 +170,7 @@ def assert_all_green(page: Page) -> None:
 
 def test_graph_shows_every_asset_and_edge(page: Page, server: Server) -> None:
     open_graph(page, server)
-    assets = server.assets()
+    assets = assets_of(server)
     upstream = {
         name: {key["path"][-1] for key in asset["dependencyKeys"]} for name, asset in assets.items()
     }
@@ -267,17 +190,17 @@ def test_second_materialize_all_leaves_everything_green_and_nothing_out_of_date(
     page: Page, server: Server, first_run: Run
 ) -> None:
     page.goto(f"{server.url}/asset-groups")
-    second_run = server.run_started_by(button(page, "Materialize all").click)
+    second_run = run_started_by(server, button(page, "Materialize all").click)
     assert second_run.materialized == first_run.materialized
     open_graph(page, server)
     assert_all_green(page)
-    assert {a["staleStatus"] for a in server.assets().values()} == {"FRESH"}
+    assert {a["staleStatus"] for a in assets_of(server).values()} == {"FRESH"}
 
 
 @pytest.mark.usefixtures("first_run")
 def test_one_asset_is_materialized_on_demand(page: Page, server: Server) -> None:
     page.goto(f"{server.url}/assets/users")
-    run = server.run_started_by(button(page, "Materialize").click)
+    run = run_started_by(server, button(page, "Materialize").click)
     assert run.materialized == {"users"}
     assert {asset for asset, _ in run.checked} == {"users"}
     expect(page.locator(f"a[href*='{run.id}']").first).to_be_visible()
@@ -289,7 +212,7 @@ def test_one_check_is_executed_alone(page: Page, server: Server) -> None:
     page.get_by_role("tab", name="Checks").click()
     page.get_by_text("unique_key", exact=True).first.click()
     expect(page.get_by_text("No two rows have the same songplay_id.")).to_be_visible()
-    run = server.run_started_by(button(page, "Execute").click)
+    run = run_started_by(server, button(page, "Execute").click)
     assert run.materialized == set()
     assert run.checked == {("songplays", "unique_key"): True}
     expect(page.locator(f"a[href*='{run.id}']").first).to_be_visible()

@@ -6,15 +6,13 @@ a normal run brings it to exactly what it would be if nothing had happened.
 
 import json
 import logging
-import multiprocessing
 import random
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +22,8 @@ import pytest
 
 from sparkify_assets import simulator
 from sparkify_assets_tests.platform import EVENT, Platform, failure_of, instance
+from sparkify_assets_tests.processes import process
 
-# Processes fork from one that has imported this and all that a run needs.
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([__name__, "dagster_webserver.webserver"])
 PLAN = simulator.Plan(songs=600, events=3_000)
 STAGING = ("staging_events", "staging_songs")
 ASSETS = (*STAGING, "repaired_text", "users", "time")  # what is loaded, some of what is made
@@ -38,24 +34,6 @@ RUNS = 10
 
 State = dict[str, list[tuple[Any, ...]]]
 Held = tuple[Platform, State, int | None, Connection]
-
-
-@contextmanager
-def process(
-    work: Callable[..., None], *arguments: object
-) -> Iterator[tuple[BaseProcess, Connection]]:
-    """A process that has said it is ready, and a pipe to it; at the end it is gone."""
-    here, there = CONTEXT.Pipe()
-    child = CONTEXT.Process(target=work, args=(*arguments, there), daemon=True)
-    child.start()
-    there.close()
-    try:
-        here.recv()
-        yield child, here
-    finally:
-        child.kill()
-        child.join()
-        here.close()
 
 
 def run_assets(platform: Platform, pipe: Connection) -> None:

@@ -1,0 +1,135 @@
+"""The run history in `.dagster`, as `dagster.yaml` names it: Dagster's own, made safe.
+
+Processes that start at once make its files one after the other: a race would break them for good.
+The process that executes a run holds a lock until it ends, however it ends: by that Dagster's
+monitoring knows a dead run, marks it as failed, and lets the next one of the queue go.
+"""
+
+import fcntl
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+import dagster as dg
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.runs import SqliteRunStorage
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from filelock import FileLock
+from sqlalchemy import Connection
+from sqlalchemy.exc import DatabaseError, IntegrityError
+
+from sparkify_assets.errors import SparkifyError
+
+
+class RunHistory(DagsterSqliteStorage):
+    """The databases of a folder, made if they are missing."""
+
+    def __init__(self, base_dir: str, inst_data: Any = None) -> None:
+        folder = Path(base_dir).absolute()
+        with _explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / "opening.lock", timeout=60):
+                super().__init__(str(folder), inst_data)
+                self._run_storage = _Runs(self._run_storage._conn_string)
+                self._event_log_storage = _Events(str(folder / "history" / "runs"))
+            known = ScriptDirectory(str(Path(dg.__file__).parent / "_core/storage/alembic"))
+            with self._run_storage.connect() as runs, self._event_log_storage.index_connection():
+                known.get_revisions(MigrationContext.configure(runs).get_current_heads())
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Any) -> "RunHistory":
+        """Called with what `dagster.yaml` says."""
+        return cls(config_value["base_dir"], inst_data)
+
+
+class _Runs(SqliteRunStorage):
+    """Which runs there are, and which of them have a process.
+
+    The lock of a run is a byte of one file: no process that a run has forked keeps it, as it would
+    with `flock`. But a process that closes the file gives up all of its locks.
+    """
+
+    held: ClassVar[list[IO[bytes]]] = []
+
+    @property
+    def folder(self) -> Path:
+        return Path(self._conn_string.removeprefix("sqlite:///")).parents[1]
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        if _is_missing(self.folder / "history" / "runs.db"):
+            RunHistory(str(self.folder))
+        with _explained(self.folder), super().connect() as connection:
+            yield connection
+
+    def handle_run_event(
+        self, run_id: str, event: dg.DagsterEvent, update_timestamp: datetime | None = None
+    ) -> None:
+        if event.event_type == dg.DagsterEventType.RUN_START:  # comes from the run's own process
+            self.held.append((self.folder / "running.lock").open("ab"))
+            fcntl.lockf(self.held[-1], fcntl.LOCK_EX, 1, zlib.crc32(run_id.encode()))
+        super().handle_run_event(run_id, event, update_timestamp)
+
+    def has_process(self, run_id: str) -> bool:
+        with (self.folder / "running.lock").open("ab") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, zlib.crc32(run_id.encode()))
+            except BlockingIOError:
+                return True
+        return False
+
+
+class _Events(SqliteEventLogStorage):
+    """What runs tell: a file for each run, and one for all."""
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[Connection]:
+        path = Path(self.path_for_shard(shard))
+        if _is_missing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._initialized_dbs.discard(shard)
+        with _explained(path.parents[2]), super()._connect(shard) as connection:
+            yield connection
+
+
+class Launcher(dg.DefaultRunLauncher):
+    """Starts runs as Dagster does, and knows which of them have died."""
+
+    supports_check_run_worker_health = True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Whether the process of a run that has started is still there."""
+        runs = self._instance.run_storage
+        if isinstance(runs, _Runs) and not runs.has_process(run.run_id):
+            return CheckRunHealthResult(WorkerStatus.FAILED, "its process has ended")
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+
+def _is_missing(database: Path) -> bool:
+    """Whether it is new, or was deleted under a running server (which may leave an empty file)."""
+    return not (database.exists() and database.stat().st_size)
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Says in one message what is wrong with the files of a folder, and what to do."""
+    try:
+        yield
+    except (OSError, DatabaseError, CommandError) as error:
+        if isinstance(error, IntegrityError):  # part of how Dagster works
+            raise
+        sys.tracebacklimit = 0  # the user's to mend: the message says it all, a traceback hides it
+        raise SparkifyError(
+            f"The run history in {folder} cannot be used: {getattr(error, 'orig', error)}. If the "
+            "disk is full, or the folder not writable, mend that and run this again. If it is "
+            f"damaged, or of another version of Dagster, move it away (mv {folder} {folder}.old): "
+            "a new one is made. It lists past runs, and holds nothing of the warehouse."
+        ) from None
