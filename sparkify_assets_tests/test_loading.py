@@ -184,8 +184,9 @@ class RedshiftLoader(Loader):
             declared = ", ".join(f'"{column}" {kind}' for column, kind in columns)
             connection.execute(f"CREATE TABLE {name} ({declared})")
             if rows := self.platform.rows(f"SELECT * FROM {name}"):
-                connection.executemany(
-                    f"INSERT INTO {name} VALUES ({', '.join('?' * len(columns))})", rows
+                values = ", ".join(f"unnest(CAST(? AS {kind}[]))" for _, kind in columns)
+                connection.execute(
+                    f"INSERT INTO {name} SELECT {values}", [*map(list, zip(*rows, strict=True))]
                 )
         return connection
 

@@ -110,8 +110,8 @@ def test_drawings_hold_what_xml_can_hold(hostile: Platform) -> None:
 
 def test_characters_that_cannot_be_shown_are_told(hostile: Platform) -> None:
     text = " ".join(TEXT.sub(" ", report_of(hostile)).split())
-    assert "Warning : most_played_songs, legible_text: 4 of its rows." in text
-    assert "Warning : plays_by_location, legible_text: 1 of its rows." in text
+    assert "Warning : most_played_songs, legible_text: 4 illegible songs." in text
+    assert "Warning : plays_by_location, legible_text: 1 illegible place." in text
     repaired = hostile.rows("SELECT repaired_text FROM repaired_text WHERE raw_text LIKE 'Noise%'")
     assert repaired == [(f"Noise{NO_XML[:-2]}\ufffd\ufffd",)]  # its last two are no characters
 

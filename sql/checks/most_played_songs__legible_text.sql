@@ -1,5 +1,6 @@
 -- Titles and artists hold no control characters; nobody knows what they were meant to be, and the report shows a replacement character for each.
 -- severity: warn
+-- counts: illegible song
 SELECT m.rank, m.song, m.artist
 FROM most_played_songs AS m
 WHERE

@@ -1,5 +1,6 @@
 -- Places hold no control characters; nobody knows what they were meant to be, and the report shows a replacement character for each.
 -- severity: warn
+-- counts: illegible place
 SELECT m.rank, m.location
 FROM plays_by_location AS m
 WHERE
