@@ -2,11 +2,11 @@
 
 Every table is one asset that is written, audited and published in one transaction; one function
 does so for staging tables and derived tables alike. What a table holds is said in `sql/`, how it
-is stored in `warehouse/`, what is proved about it in `audit.py`.
+is stored in `warehouse/`, what is proved about it in `audit.py`, and how all that is shown in
+`presentation.py`.
 """
 
 import time
-import warnings
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,22 +18,29 @@ import dagster as dg
 from pydantic import Field
 
 from sparkify_assets import simulator
-from sparkify_assets.audit import SAMPLES, AuditResult, audits_of, run_audits
+from sparkify_assets.audit import AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog, Table
-from sparkify_assets.console import as_text, counted, text_table
+from sparkify_assets.console import counted, text_table
 from sparkify_assets.errors import SparkifyError, printable
-from sparkify_assets.loading import Load, prepared_load
+from sparkify_assets.loading import prepared_load
+from sparkify_assets.presentation import (
+    OWNERS,
+    check_results,
+    check_specs,
+    load_metadata,
+    log_load,
+    log_warnings,
+    spec_of,
+    table_value,
+)
 from sparkify_assets.sources.base import Source
 from sparkify_assets.sources.folder import FolderSource
-from sparkify_assets.text_repair import VERSION as REPAIR_VERSION
 from sparkify_assets.text_repair import repair_table
 from sparkify_assets.values import verify_readable
 from sparkify_assets.warehouse.base import Row, Session, Warehouse
 
 MARTS = "marts"
-OWNERS = ["team:data-platform"]
 PREVIEW_ROWS = 5
-PREVIEW_WIDTH = 40
 SOURCES = {
     "song_files": "JSON files of the song catalogue, one record a file.",
     "event_files": "JSON files of the activity log, one file a day, one record a line.",
@@ -148,8 +155,8 @@ def staging_asset(
 
     @dg.multi_asset(
         name=table.name,
-        specs=[_spec(table, [source.name], kind)],
-        check_specs=_check_specs(table),
+        specs=[spec_of(table, [source.name], kind)],
+        check_specs=check_specs(table),
         can_subset=True,
         required_resource_keys={"warehouse"},
     )
@@ -170,8 +177,8 @@ def staging_asset(
 
             def write(session: Session) -> tuple[dict[str, Any], str]:
                 done = staging.write(session)
-                _log_load(context, table, done)
-                return _load_metadata(done), done.version
+                log_load(context, table, done)
+                return load_metadata(done), done.version
 
             yield from _write_audited(context, table, write)
 
@@ -192,8 +199,8 @@ def derived_asset(table: Table, catalog: Catalog, *, kind: str) -> dg.AssetsDefi
 
     @dg.multi_asset(
         name=table.name,
-        specs=[_spec(table, [parent.name for parent in made_by], kind)],
-        check_specs=_check_specs(table),
+        specs=[spec_of(table, [parent.name for parent in made_by], kind)],
+        check_specs=check_specs(table),
         can_subset=True,
         required_resource_keys={"warehouse"},
         # the table that a run reports as its answer comes last of those that could be next
@@ -303,9 +310,9 @@ def _write_audited(context: dg.AssetExecutionContext, table: Table, write: Write
             label = f"{table.name} {context.run.run_id}"
             published = warehouse.in_transaction(write_and_audit, label)
         except AuditFailed as failed:
-            yield from _check_results(context, table, failed.results)
+            yield from check_results(context, table, failed.results)
             raise SparkifyError(_in_words(warehouse.address, table, failed)) from None
-    _log_warnings(context, table, published.results)
+    log_warnings(context, table, published.results)
     context.log.info(
         f"{table.name}: {counted(published.rows, 'row')}, {_passed(published.results)}, "
         f"{time.monotonic() - started:.2f} s"
@@ -316,10 +323,10 @@ def _write_audited(context: dg.AssetExecutionContext, table: Table, write: Write
         asset_key=table.name,
         metadata={
             "dagster/row_count": published.rows,
-            "preview": _table_value(published.preview),
+            "preview": table_value(published.preview),
             **published.metadata,
         },
-        check_results=list(_check_results(context, table, published.results)),
+        check_results=list(check_results(context, table, published.results)),
         data_version=dg.DataVersion(published.version) if published.version else None,
     )
 
@@ -337,8 +344,8 @@ def _evaluated(context: dg.AssetExecutionContext, table: Table, catalog: Catalog
         warehouse: Warehouse = context.resources.warehouse
         label = f"{table.name} {context.run.run_id}"
         results = warehouse.in_transaction(evaluate, label, read_only=True)
-    _log_warnings(context, table, results)
-    yield from _check_results(context, table, results)
+    log_warnings(context, table, results)
+    yield from check_results(context, table, results)
 
 
 @contextmanager
@@ -375,87 +382,6 @@ def _is_made(session: Session, table: Table) -> bool:
     return session.shape(table) == "" and (table.may_be_empty or session.count(table.name) > 0)
 
 
-def _spec(table: Table, deps: list[str], kind: str) -> dg.AssetSpec:
-    return dg.AssetSpec(
-        table.name,
-        deps=deps,
-        description=table.description,
-        group_name=table.layer,
-        kinds={kind, "json" if table.source else "python" if table.suspects else "sql"},
-        owners=OWNERS,
-        code_version=f"{table.version}-{REPAIR_VERSION}" if table.suspects else table.version,
-        metadata={
-            "dagster/table_name": table.name,
-            "dagster/storage_kind": kind,
-            "dagster/column_schema": _column_schema(table),
-            "dagster/code_references": _code_reference(table),
-        },
-    )
-
-
-def _code_reference(table: Table) -> dg.CodeReferencesMetadataValue:
-    """The link from the UI to the table's file."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)  # known, and no business of the user
-        return dg.CodeReferencesMetadataValue(
-            code_references=[
-                dg.LocalFileCodeReference(
-                    file_path=str(table.path),
-                    line_number=1,
-                    label=table.path.name,
-                )
-            ]
-        )
-
-
-def _column_schema(table: Table) -> dg.TableSchema:
-    columns = []
-    for column in table.columns:
-        other = ["primary key"] if column.name in table.primary_key else []
-        if reference := column.references:
-            other.append(f"references {reference.table}.{reference.column}")
-        constraints = dg.TableColumnConstraints(
-            nullable=column.nullable, unique=table.primary_key == (column.name,), other=other
-        )
-        columns.append(dg.TableColumn(column.name, column.type, column.description, constraints))
-    return dg.TableSchema(columns)
-
-
-def _check_specs(table: Table) -> list[dg.AssetCheckSpec]:
-    return [
-        dg.AssetCheckSpec(
-            audit.name,
-            asset=table.name,
-            description=audit.description,
-            blocking=audit.blocking,
-        )
-        for audit in audits_of(table)
-    ]
-
-
-def _check_results(
-    context: dg.AssetExecutionContext, table: Table, results: list[AuditResult]
-) -> Iterator[dg.AssetCheckResult]:
-    """What Dagster is told of the checks that are selected."""
-    selected = {key.name for key in context.selected_asset_check_keys}
-    for result in results:
-        if result.audit.name in selected:
-            samples = {"samples": _table_value(result.samples)} if result.samples else {}
-            yield dg.AssetCheckResult(
-                asset_key=table.name,
-                check_name=result.audit.name,
-                passed=result.passed,
-                severity=dg.AssetCheckSeverity.ERROR
-                if result.audit.blocking
-                else dg.AssetCheckSeverity.WARN,
-                metadata={
-                    f"{result.audit.unit}s".replace(" ", "_"): result.violations,
-                    **samples,
-                    "query": dg.MetadataValue.md(f"```sql\n{result.audit.query}\n```"),
-                },
-            )
-
-
 def _in_words(address: str, table: Table, failed: AuditFailed) -> str:
     """What a failed audit means: what was found, what is still published, and what to do."""
     broken = [r for r in failed.results if not r.passed and r.audit.blocking]
@@ -473,71 +399,3 @@ def _in_words(address: str, table: Table, failed: AuditFailed) -> str:
 def _passed(results: list[AuditResult]) -> str:
     passed = sum(r.passed for r in results)
     return f"{passed} of {len(results)} checks passed"
-
-
-def _log_warnings(
-    context: dg.AssetExecutionContext, table: Table, results: list[AuditResult]
-) -> None:
-    for result in results:
-        if not result.passed:
-            context.log.warning(f"{table.name}: {result.in_words()}")
-
-
-def _log_load(context: dg.AssetExecutionContext, table: Table, load: Load) -> None:
-    context.log.info(
-        f"{table.name}: {counted(load.objects, 'file')} read ({load.new:,} new, "
-        f"{load.changed:,} changed; {load.unchanged:,} unchanged, {load.vanished:,} vanished), "
-        f"{counted(load.records, 'record')}, {load.rejected:,} rejected"
-    )
-    if load.rejected:
-        context.log.warning(
-            f"{table.name}: {counted(load.rejected, 'record')} rejected, see rejected_records. "
-            f"For example: {'; '.join(load.rejected_samples)}"
-        )
-    if load.unread_files:
-        context.log.warning(
-            f"{table.name}: nothing could be read of {counted(len(load.unread_files), 'file')}: "
-            f"{', '.join(load.unread_files[:SAMPLES])}"
-            f"{', ...' if len(load.unread_files) > SAMPLES else ''}"
-        )
-    if load.with_repeated_keys:
-        context.log.warning(
-            f"{table.name}: {counted(load.with_repeated_keys, 'record')} with a key more than "
-            "once: the first value counts"
-        )
-
-
-def _load_metadata(load: Load) -> dict[str, Any]:
-    rejected = {"rejected_samples": "\n".join(load.rejected_samples)} if load.rejected else {}
-    return {
-        "objects_read": load.objects,
-        "objects_new": load.new,
-        "objects_changed": load.changed,
-        "objects_unchanged": load.unchanged,
-        "objects_vanished": load.vanished,
-        "bytes_read": load.bytes,
-        "records_read": load.records,
-        "rows_loaded": load.loaded,
-        "rows_rejected": load.rejected,
-        "records_with_repeated_keys": load.with_repeated_keys,
-        "files_not_read": len(load.unread_files),
-        "seconds": round(load.seconds, 3),
-        **rejected,
-    }
-
-
-def _table_value(rows: list[Row]) -> dg.TableMetadataValue:
-    """Rows as Dagster's table: long text cut, and what is no JSON value (a timestamp) as text."""
-
-    def shown(value: object) -> str | float | None:
-        if value is None or isinstance(value, int | float):
-            return value
-        text = printable(as_text(value))
-        return (
-            text if len(text) <= PREVIEW_WIDTH else f"{text[:PREVIEW_WIDTH]}\N{HORIZONTAL ELLIPSIS}"
-        )
-
-    return dg.MetadataValue.table(
-        [dg.TableRecord({name: shown(value) for name, value in row.items()}) for row in rows],
-        schema=dg.TableSchema([dg.TableColumn(name) for name in rows[0]] if rows else []),
-    )

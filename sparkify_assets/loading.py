@@ -16,15 +16,14 @@ from itertools import count
 from typing import Any
 
 from sparkify_assets.catalog import Catalog, Table
-from sparkify_assets.errors import SparkifyError, launch_command
+from sparkify_assets.errors import SparkifyError, launch_command, printable
+from sparkify_assets.progress import Progress
 from sparkify_assets.reading import Reading, Rejection, read_objects
 from sparkify_assets.sources.base import SAMPLE, InputObject, Source, address_of
 from sparkify_assets.warehouse.base import Landing, Session, Warehouse, landing_for
 
 BATCH_BYTES = 512 * 1024 * 1024
 BATCH_OBJECTS = 50_000
-PROGRESS_SECONDS = 5.0
-OBJECT_COST_BYTES = 100_000  # opening or fetching one takes about as long as so many bytes
 SAMPLES = 3
 FEW_RECORDS = 10  # so many may be rejected whatever their share: a bad line is no wrong source
 TYPICAL_RECORD_BYTES = 500  # where a load has no sound record to compare with
@@ -159,8 +158,8 @@ class StagingLoad:
 
     def _read(self, to_read: Sequence[InputObject]) -> None:
         """Fetches objects and reads them into the landing."""
-        fetching = _Progress(f"{self._table.name}: fetched", to_read, self._log)
-        progress = _Progress(f"{self._table.name}: loaded", to_read, self._log)
+        fetching = Progress(f"{self._table.name}: fetched", to_read, self._log)
+        progress = Progress(f"{self._table.name}: loaded", to_read, self._log)
         for batch in _batches(dict(zip(self._ids, to_read, strict=False))):
             with self._source.at_hand(batch, fetching.add) as files:
                 reading = read_objects(self._landing.connection, self._table, files)
@@ -291,7 +290,7 @@ class StagingLoad:
                 load.unread_files.append(item.address)
         rejections = [r for r in self._reading.rejections if r.object_id in objects]
         load.rejected_samples = [
-            f"{objects[r.object_id].address}, line {r.line}: {r.reason}"
+            printable(f"{objects[r.object_id].address}, line {r.line}: {r.reason}")
             for r in rejections[:SAMPLES]
         ]
         self._guard(load, rejections, is_first=not plan.kept)
@@ -373,34 +372,6 @@ def _batches(objects: dict[int, InputObject]) -> Iterator[dict[int, InputObject]
         size += item.size
     if batch:
         yield batch
-
-
-class _Progress:
-    """Says every few seconds how far a long load is."""
-
-    def __init__(
-        self, what: str, objects: Sequence[InputObject], log: Callable[[str], None]
-    ) -> None:
-        self._what, self._log = what, log
-        self._objects, self._bytes = len(objects), sum(item.size for item in objects)
-        self._done, self._done_bytes = 0, 0
-        self._started = self._last = time.monotonic()
-
-    def add(self, objects: int, size: int) -> None:
-        self._done, self._done_bytes = self._done + objects, self._done_bytes + size
-        now = time.monotonic()
-        if now - self._last >= PROGRESS_SECONDS:
-            self._last, seconds = now, now - self._started
-            left = _cost(self._objects, self._bytes) / _cost(self._done, self._done_bytes) - 1
-            self._log(
-                f"{self._what} {self._done:,} of {self._objects:,} objects, "
-                f"{self._done_bytes / 1e6:,.1f} of {self._bytes / 1e6:,.1f} MB, "
-                f"about {seconds * left:,.0f} s left"
-            )
-
-
-def _cost(objects: int, size: int) -> int:
-    return objects * OBJECT_COST_BYTES + size + 1
 
 
 def _version(loaded: dict[str, str]) -> str:

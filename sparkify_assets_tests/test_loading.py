@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from sparkify_assets import loading, reading
+from sparkify_assets import loading, progress, reading
 from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.definitions import SQL
 from sparkify_assets.errors import SparkifyError
@@ -571,7 +571,7 @@ def test_batches_make_no_difference(
         loader.write(f"{number}.json", number, text="nothing" * (number % 2))
     loader.write("empty.json")
     monkeypatch.setattr(loading, *limit)
-    monkeypatch.setattr(loading, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
     load = loader.load()
     assert (load.new, load.loaded, load.rejected) == (8, 7, 3)
     assert loader.events() == {f"{n}.json": [n] for n in range(7)} | {"empty.json": []}
@@ -584,7 +584,7 @@ def test_progress_before_the_first_byte(loader: Loader, monkeypatch: pytest.Monk
     path = loader.root / "empty.json"
     path.parent.mkdir()
     path.touch()
-    monkeypatch.setattr(loading, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
     loader.load()
     assert "1 of 1 objects, 0.0 of 0.0 MB" in loader.said[0]
 

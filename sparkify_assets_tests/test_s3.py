@@ -19,7 +19,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from sparkify_assets import loading, scratch
+from sparkify_assets import loading, progress, scratch
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.definitions import SQL
 from sparkify_assets.errors import SparkifyError
@@ -254,7 +254,7 @@ def test_a_batch_bounds_what_is_on_disk(
     server: S3Server, loader: Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "BATCH_OBJECTS", 3)
-    monkeypatch.setattr(loading, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
     sizes = []
 
     def look(request: Request) -> None:

@@ -1,0 +1,176 @@
+"""How tables, loads and checks are shown in Dagster: in its UI, and in the lines of a run.
+
+What is done in which order belongs to `assets.py`, what a check found to `audit.py`, and what a
+line looks like at a terminal to `console.py`.
+"""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from sparkify_assets.audit import SAMPLES, AuditResult, audits_of
+from sparkify_assets.catalog import Table
+from sparkify_assets.console import as_text, counted
+from sparkify_assets.errors import printable
+from sparkify_assets.loading import Load
+from sparkify_assets.text_repair import VERSION as REPAIR_VERSION
+from sparkify_assets.warehouse.base import Row
+
+OWNERS = ["team:data-platform"]
+PREVIEW_WIDTH = 40
+
+
+def spec_of(table: Table, deps: list[str], kind: str) -> dg.AssetSpec:
+    """What Dagster knows of a table that an engine of this kind holds."""
+    return dg.AssetSpec(
+        table.name,
+        deps=deps,
+        description=table.description,
+        group_name=table.layer,
+        kinds={kind, "json" if table.source else "python" if table.suspects else "sql"},
+        owners=OWNERS,
+        code_version=f"{table.version}-{REPAIR_VERSION}" if table.suspects else table.version,
+        metadata={
+            "dagster/table_name": table.name,
+            "dagster/storage_kind": kind,
+            "dagster/column_schema": _column_schema(table),
+            "dagster/code_references": _code_reference(table),
+        },
+    )
+
+
+def _code_reference(table: Table) -> dg.CodeReferencesMetadataValue:
+    """The link from the UI to the table's file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # known, and no business of the user
+        return dg.CodeReferencesMetadataValue(
+            code_references=[
+                dg.LocalFileCodeReference(
+                    file_path=str(table.path),
+                    line_number=1,
+                    label=table.path.name,
+                )
+            ]
+        )
+
+
+def _column_schema(table: Table) -> dg.TableSchema:
+    columns = []
+    for column in table.columns:
+        other = ["primary key"] if column.name in table.primary_key else []
+        if reference := column.references:
+            other.append(f"references {reference.table}.{reference.column}")
+        constraints = dg.TableColumnConstraints(
+            nullable=column.nullable, unique=table.primary_key == (column.name,), other=other
+        )
+        columns.append(dg.TableColumn(column.name, column.type, column.description, constraints))
+    return dg.TableSchema(columns)
+
+
+def check_specs(table: Table) -> list[dg.AssetCheckSpec]:
+    """The checks of a table."""
+    return [
+        dg.AssetCheckSpec(
+            audit.name,
+            asset=table.name,
+            description=audit.description,
+            blocking=audit.blocking,
+        )
+        for audit in audits_of(table)
+    ]
+
+
+def check_results(
+    context: dg.AssetExecutionContext, table: Table, results: list[AuditResult]
+) -> Iterator[dg.AssetCheckResult]:
+    """What Dagster is told of the checks that are selected."""
+    selected = {key.name for key in context.selected_asset_check_keys}
+    for result in results:
+        if result.audit.name in selected:
+            samples = {"samples": table_value(result.samples)} if result.samples else {}
+            yield dg.AssetCheckResult(
+                asset_key=table.name,
+                check_name=result.audit.name,
+                passed=result.passed,
+                severity=dg.AssetCheckSeverity.ERROR
+                if result.audit.blocking
+                else dg.AssetCheckSeverity.WARN,
+                metadata={
+                    f"{result.audit.unit}s".replace(" ", "_"): result.violations,
+                    **samples,
+                    "query": dg.MetadataValue.md(f"```sql\n{result.audit.query}\n```"),
+                },
+            )
+
+
+def log_load(context: dg.AssetExecutionContext, table: Table, load: Load) -> None:
+    """Says in a run what a load found and did."""
+    context.log.info(
+        f"{table.name}: {counted(load.objects, 'file')} read ({load.new:,} new, "
+        f"{load.changed:,} changed; {load.unchanged:,} unchanged, {load.vanished:,} vanished), "
+        f"{counted(load.records, 'record')}, {load.rejected:,} rejected"
+    )
+    if load.rejected:
+        context.log.warning(
+            f"{table.name}: {counted(load.rejected, 'record')} rejected, see rejected_records. "
+            f"For example: {'; '.join(load.rejected_samples)}"
+        )
+    if load.unread_files:
+        context.log.warning(
+            f"{table.name}: nothing could be read of {counted(len(load.unread_files), 'file')}: "
+            f"{', '.join(load.unread_files[:SAMPLES])}"
+            f"{', ...' if len(load.unread_files) > SAMPLES else ''}"
+        )
+    if load.with_repeated_keys:
+        context.log.warning(
+            f"{table.name}: {counted(load.with_repeated_keys, 'record')} with a key more than "
+            "once: the first value counts"
+        )
+
+
+def load_metadata(load: Load) -> dict[str, Any]:
+    """What a load found and did, to be plotted from run to run."""
+    rejected = {"rejected_samples": "\n".join(load.rejected_samples)} if load.rejected else {}
+    return {
+        "objects_read": load.objects,
+        "objects_new": load.new,
+        "objects_changed": load.changed,
+        "objects_unchanged": load.unchanged,
+        "objects_vanished": load.vanished,
+        "bytes_read": load.bytes,
+        "records_read": load.records,
+        "rows_loaded": load.loaded,
+        "rows_rejected": load.rejected,
+        "records_with_repeated_keys": load.with_repeated_keys,
+        "files_not_read": len(load.unread_files),
+        "seconds": round(load.seconds, 3),
+        **rejected,
+    }
+
+
+def table_value(rows: list[Row]) -> dg.TableMetadataValue:
+    """Rows as Dagster's table: long text cut, and what is no JSON value (a timestamp) as text."""
+
+    def shown(value: object) -> str | float | None:
+        if value is None or isinstance(value, int | float):
+            return value
+        text = printable(as_text(value))
+        return (
+            text if len(text) <= PREVIEW_WIDTH else f"{text[:PREVIEW_WIDTH]}\N{HORIZONTAL ELLIPSIS}"
+        )
+
+    return dg.MetadataValue.table(
+        [dg.TableRecord({name: shown(value) for name, value in row.items()}) for row in rows],
+        schema=dg.TableSchema([dg.TableColumn(name) for name in rows[0]] if rows else []),
+    )
+
+
+def log_warnings(
+    context: dg.AssetExecutionContext, table: Table, results: list[AuditResult]
+) -> None:
+    """Says in a run which checks did not pass."""
+    for result in results:
+        if not result.passed:
+            context.log.warning(f"{table.name}: {result.in_words()}")
