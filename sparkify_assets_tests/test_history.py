@@ -194,9 +194,9 @@ def test_whatever_dies_the_next_run_goes_on(folder: Path) -> None:
     assert statuses(folder) == {dead: "STARTING", queued: "QUEUED"}
 
     with dagster_dev(folder) as server:
-        wait_until(folder, queued, "SUCCESS")
-        assert statuses(folder).pop(dead) == "FAILURE"
         commands_die(server)
+        wait_until(folder, queued, "SUCCESS")
+        assert statuses(folder)[dead] == "FAILURE"
         a_worker_dies(server)
         the_history_is_moved_away(server)
         with held_warehouse(folder):
@@ -304,11 +304,10 @@ def test_what_is_wrong_is_said_with_the_remedy(
     RunHistory(".dagster")
 
 
-@pytest.mark.parametrize("kilobytes", [20, 100], ids=["as it is opened", "in mid-run"])
-def test_a_full_disk_is_said_without_a_traceback(folder: Path, kilobytes: int) -> None:
+def test_a_full_disk_is_said_without_a_traceback(folder: Path) -> None:
     RunHistory(".dagster")
-    done = run(folder, f"bash -c 'ulimit -f {kilobytes}; dg launch --job create_tables'")
+    done = run(folder, "bash -c 'ulimit -f 100; dg launch --job create_tables'")
     assert done.returncode != 0
     assert f"The run history in {folder / '.dagster'} cannot be used: disk" in done.stdout
-    assert len(done.stdout.splitlines()) <= 2
+    assert len(done.stdout.splitlines()) <= 2  # as soon as the run starts its own file
     RunHistory(".dagster")
