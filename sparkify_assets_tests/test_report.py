@@ -195,7 +195,7 @@ def test_every_chart_is_drawn(
             box = figure.locator("svg.chart").bounding_box()
             assert box, title
             assert box["width"] > 250, title
-            assert box["height"] > 70, title
+            assert box["height"] > 50, title  # three bars on a phone
             marks = figure.locator(".mark").all()
             drawn = [mark.bounding_box() or {"width": 0, "height": 0} for mark in marks]
             assert any(mark["width"] * mark["height"] > 1 for mark in drawn), title
