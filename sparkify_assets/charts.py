@@ -32,6 +32,12 @@ TEMPLATES = Environment(
 )
 
 
+class Drawing(Markup):
+    """A chart as SVG; its height in pixels, where it is `WIDTH` wide."""
+
+    height: float
+
+
 @dataclass(frozen=True)
 class Panel:
     """A chart over days: a value a day for each series, None where there is none.
@@ -45,14 +51,15 @@ class Panel:
     is_line: bool = False
 
 
-def bars(rows: Iterable[tuple[Sequence[str], int]]) -> Markup:
+def bars(rows: Iterable[tuple[Sequence[str], int]]) -> Drawing:
     """A bar for each value, with the lines of its label; the first is the longest."""
     shown = [([(_cut(line), line) for line in lines], value) for lines, value in rows]
     most = max(value for _, value in shown)
-    return _draw("bars", rows=shown, most=most, height=8 + 13 * len(shown[0][0]))
+    step = 8 + 13 * len(shown[0][0])
+    return _draw("bars", len(shown) * step, rows=shown, most=most, step=step)
 
 
-def by_day(days: Sequence[date], panels: Sequence[Panel]) -> Markup:
+def by_day(days: Sequence[date], panels: Sequence[Panel]) -> Drawing:
     """Panels one below the other, over the same days; days that are missing are left empty."""
     span = (days[-1] - days[0]).days + 1
     step = PLOT / span
@@ -86,12 +93,11 @@ def by_day(days: Sequence[date], panels: Sequence[Panel]) -> Markup:
     form = "%b %Y" if days[0].year != days[-1].year else "%-d %b"
     marks = [days[0] + (days[-1] - days[0]) * part / 4 for part in range(5 if span > 4 else 1)]
     dates = [(LEFT + ((d - days[0]).days + 0.5) * step, d.strftime(form)) for d in marks]
-    return _draw(
-        "by_day", panels=drawn, dates=dates, width=max(step - gap, 0.4), bottom=top, busy=not gap
-    )
+    width = max(step - gap, 0.4)
+    return _draw("by_day", top + 22, panels=drawn, dates=dates, width=width, busy=not gap)
 
 
-def by_hour(plays: dict[tuple[int, int], float]) -> Markup:
+def by_hour(plays: dict[tuple[int, int], float]) -> Drawing:
     """A cell for each hour of a week, from (weekday, hour): the more, the darker."""
     most = max(plays.values())
     cells = [
@@ -99,19 +105,21 @@ def by_hour(plays: dict[tuple[int, int], float]) -> Markup:
         for weekday in range(7)
         for hour in range(24)
     ]
-    return _draw("by_hour", days=DAYS, cells=cells, most=most)
+    return _draw("by_hour", 182, days=DAYS, cells=cells, most=most)
 
 
-def picture(drawing: Markup, title: str) -> str:
+def picture(drawing: Drawing, title: str) -> str:
     """A drawing that stands alone, on white, with its title: the text of an SVG file."""
-    return str(_draw("picture", drawing=drawing, title=title))
+    return str(_draw("picture", drawing.height + 50, drawing=drawing, title=title))
 
 
-def _draw(macro: str, **values: Any) -> Markup:
+def _draw(macro: str, height: float, **values: Any) -> Drawing:
     module = TEMPLATES.get_template("charts.svg.jinja").make_module(
         {"main": MAIN, "second": SECOND, "left": LEFT, "whole_width": WIDTH}
     )
-    return Markup(getattr(module, macro)(**values))  # noqa: S704  # the template escapes
+    drawing = Drawing(getattr(module, macro)(height=height, **values))  # the template escapes
+    drawing.height = height
+    return drawing
 
 
 def _stacked(

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from markupsafe import Markup
-
 from sparkify_assets import charts
 from sparkify_assets.audit import AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog
@@ -66,7 +64,7 @@ class Figure:
     """A chart: `says` is its text alternative, the table below it has all its figures."""
 
     title: str
-    drawing: Markup
+    drawing: charts.Drawing
     says: str
     rows: list[Row]
 

@@ -64,6 +64,8 @@ def test_what_it_reports_in_dagster(published: Platform) -> None:
     assert name == "![Most played songs]"
     drawing = ElementTree.fromstring(b64decode(picture.removesuffix(")")))
     assert "Made" in [text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    *_, chart = drawing.iter("{http://www.w3.org/2000/svg}svg")
+    assert float(drawing.get("viewBox", "").split()[3]) > float(chart.get("height", "")) + 36
 
 
 def test_violations_and_rejections_are_told(made: Platform) -> None:
