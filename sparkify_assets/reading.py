@@ -242,7 +242,7 @@ def _rows_of(
         raw = raw.encode()[:MAX_RAW_BYTES].decode(errors="ignore")
         rejections.append(Rejection(object_id, found.line, column, reason, raw, size, is_record))
 
-    head, has_record = _head(stream), False
+    head, has_record, has_row = _head(stream), False, False
     kind = something_else(head, BINARY)
     for found in () if kind else find_records(stream):
         count.records += 1
@@ -252,11 +252,15 @@ def _rows_of(
             continue
         count.with_repeated_keys += len(dict(found.members)) < len(found.members)
         try:
-            yield {**row_of(found.members), OBJECT: str(object_id)}
+            row = row_of(found.members)
         except Misfit as misfit:
             reject(found, misfit.column, str(misfit))
+        else:
+            has_row = True
+            yield {**row, OBJECT: str(object_id)}
     kind = kind or something_else(head, TEXTS)
-    if not has_record and (kind or len(rejections) > 1):  # one finding, however many lines it has
+    is_other = kind or (not has_record and len(rejections) > 1)
+    if is_other and not has_row:  # one finding, however many lines it has
         stream.seek(0)
         text = stream.read(MAX_RAW_BYTES).decode("utf-8", "surrogateescape")
         reason = f"it seems to be {kind}" if kind else f"it holds no record: {rejections[0].reason}"

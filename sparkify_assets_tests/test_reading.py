@@ -573,7 +573,7 @@ def test_record_of_several_lines_is_bounded_too(
     assert all(raw.startswith(('{"id": 2,', '"x"')) for _, _, _, raw in found.rejected)
 
 
-PAGE = "<!DOCTYPE html>\n<html>\n<script>\n{ let x = 1; }\n</script>\n<p>\n</html>\n"
+PAGE = '<!DOCTYPE html>\n<script>\n{"baseUrl": "/"}\n{ let x = 1; }\n</script>\n<p>\n</html>\n'
 POINTER = (
     "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d2\n"
     "size 12345\n"
