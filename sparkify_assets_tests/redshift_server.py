@@ -441,10 +441,10 @@ class _Postgres:
             -c autovacuum=off -c full_page_writes=off -c wal_level=minimal -c max_wal_senders=0 \
             -c default_transaction_isolation='repeatable read' -c redshift.query_group= \
             -c redshift.copy_id=-1 -c redshift.copy_count=0 &
+        postgres=$!
         read -r _
-        kill -TERM $!  # ends it if it is not up yet
-        kill -INT $!  # ends it and its sessions if it is
-        wait
+        while kill -INT $postgres; do sleep 0.2; done &  # it may not hear the first as it comes up
+        wait $postgres
         rm -rf "$2"
     """
 
