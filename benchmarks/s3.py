@@ -31,10 +31,11 @@ time.sleep(100_000)
 
 def load(folder: Path, connections: int) -> float:
     """Seconds that a load of staging_songs takes."""
+    from sparkify_assets.object_store import ObjectStore
+
     from sparkify_assets.catalog import Catalog
     from sparkify_assets.definitions import SQL
     from sparkify_assets.loading import prepared_load
-    from sparkify_assets.object_store import ObjectStore
     from sparkify_assets.sources import s3
     from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
 
@@ -57,6 +58,7 @@ def load(folder: Path, connections: int) -> float:
 def main(songs: int = 14_896, milliseconds: float = 0) -> None:
     """Writes the song files, serves them, loads them both ways."""
     from sparkify_assets.object_store import CONNECTIONS
+
     from sparkify_assets.simulator import Plan, write_song_files
     from sparkify_assets_tests.s3_server import environment
 

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sparkify_assets.catalog import VIOLATION, Table
-from sparkify_assets.console import counted
-from sparkify_assets.errors import SparkifyError, launch_command, printable
-from sparkify_assets.warehouse.base import Row, Session, quote
+from sparkify_assets.errors import SparkifyError
+from sparkify_assets.warehouse.base import Row, Session
+from sparkify_assets.warehouse.landing import quote
+from sparkify_assets.wording import as_text, counted, launch_command
 
 SAMPLES = 3
 
@@ -50,14 +51,16 @@ class AuditResult:
         """The violations, counted in their own unit."""
         return counted(self.violations, self.audit.unit)
 
-    def in_words(self) -> str:
-        """What was found, as one sentence with samples."""
+    @property
+    def sentence(self) -> str:
+        """What was found, with samples."""
         samples = "; ".join(
-            ", ".join(f"{name} = {printable(str(value))}" for name, value in row.items())
+            ", ".join(f"{name} = {as_text(value)}" for name, value in row.items())
             for row in self.samples
         )
         return (
-            f"Check {self.audit.name}: {self.found}. ({self.audit.description}) Such as: {samples}."
+            f"Check {self.audit.name}: {self.found}. ({self.audit.description}) "
+            f"For example: {samples}."
         )
 
 

@@ -6,7 +6,7 @@ import dagster as dg
 
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.console import readable
-from sparkify_assets.errors import SparkifyError
+from sparkify_assets.presentation import user_errors_as_failures
 from sparkify_assets.warehouse.base import Session, Warehouse
 
 READABLE: dict[str, Any] = {"loggers": {"readable": {}}}
@@ -22,25 +22,16 @@ refresh = dg.define_asset_job(
 def create_tables(catalog: Catalog) -> dg.JobDefinition:
     """The job that creates the tables that are missing."""
 
-    @dg.op(required_resource_keys={"warehouse"})
-    def create_missing_tables(context: dg.OpExecutionContext) -> None:
-        warehouse: Warehouse = context.resources.warehouse
-
+    @dg.op
+    def create_missing_tables(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
         def create_missing(session: Session) -> list[str]:
-            created = []
-            for table in catalog.tables.values():
-                difference = session.shape(table)
-                if difference is None:
-                    session.create(table)
-                    created.append(table.name)
-                elif difference:
-                    context.log.warning(f"{table.name} is left as it is: {difference}")
-            return created
+            missing = [t for t in catalog.tables.values() if session.shape(t) is None]
+            for table in missing:
+                session.create(table)
+            return [table.name for table in missing]
 
-        try:
+        with user_errors_as_failures():
             created = warehouse.in_transaction(create_missing, "create_tables")
-        except SparkifyError as error:
-            raise dg.Failure(str(error), allow_retries=False) from None
         context.log.info(
             f"{warehouse.address}: created {', '.join(created) or 'nothing'}; "
             f"{len(catalog.tables) - len(created)} tables were there already"

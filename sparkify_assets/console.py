@@ -1,39 +1,13 @@
-"""What a person at a terminal reads: one line a message, and failures last, as paragraphs."""
+"""The log of the jobs at a terminal: one line a message, and failures last, as paragraphs."""
 
 import logging
 import sys
 import time
-from datetime import datetime
 from typing import Any, ClassVar
 
 import dagster as dg
-from tabulate import tabulate
 
 from sparkify_assets.errors import printable
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun: 1 row, 6,820 rows."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def as_text(value: object) -> str:
-    """A value as people read it: a moment to the second."""
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="seconds")
-    return str(value)
-
-
-def text_table(rows: list[dict[str, Any]]) -> str:
-    """Rows as an aligned table."""
-    shown = [
-        {
-            name: value if value is None or isinstance(value, int) else printable(as_text(value))
-            for name, value in row.items()
-        }
-        for row in rows
-    ]
-    return tabulate(shown, headers="keys", tablefmt="simple", intfmt=",", disable_numparse=True)
 
 
 @dg.logger({}, description="One readable line a message; a failure as a paragraph at the end.")
@@ -52,7 +26,7 @@ class _ReadableHandler(logging.Handler):
         event = meta.get("dagster_event")
         message = meta.get("orig_message") or record.getMessage()
         if event is None:
-            if not message.startswith("Dependencies for step"):  # the failure they follow says it
+            if not message.startswith("Dependencies for step"):  # the failure itself is shown
                 self._write(record, message)
         elif event.is_step_failure:
             error = event.step_failure_data.error_display_string

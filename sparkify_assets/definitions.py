@@ -17,30 +17,24 @@ from sparkify_assets.warehouse import warehouse_of
 PACKAGE = Path(__file__).parent
 # beside the package in a checkout, inside it in a wheel
 SQL = PACKAGE / "sql" if (PACKAGE / "sql").is_dir() else PACKAGE.parent / "sql"
+OWNERS = ["team:data-platform"]
 
 
 def build_defs(*, settings: Settings, sql: Path = SQL) -> dg.Definitions:
     """Definitions for these settings and a folder of tables: used by the server and by tests."""
-    catalog = Catalog.load(sql)
-    sources = sources_of(settings)
-    warehouse = warehouse_of(settings)
-    kind = warehouse.kind
+    catalog, sources, warehouse = Catalog.load(sql), sources_of(settings), warehouse_of(settings)
+    share, kind = settings.max_rejected_share, warehouse.kind
+    assets = [
+        *(source_asset(source) for source in sources.values()),
+        *(
+            staging_asset(table, catalog, sources, kind=kind, max_rejected_share=share)
+            for table in catalog.staging
+        ),
+        *(derived_asset(table, catalog, kind=kind) for table in catalog.derived),
+        report_asset(catalog, settings.report_path),
+    ]
     return dg.Definitions(
-        assets=[
-            *(source_asset(source, settings.sample_scale) for source in sources.values()),
-            *(
-                staging_asset(
-                    table,
-                    catalog,
-                    sources,
-                    kind=kind,
-                    max_rejected_share=settings.max_rejected_share,
-                )
-                for table in catalog.staging
-            ),
-            *(derived_asset(table, catalog, kind=kind) for table in catalog.derived),
-            report_asset(catalog, settings.report_path),
-        ],
+        assets=dg.map_asset_specs(lambda spec: spec.replace_attributes(owners=OWNERS), assets),
         jobs=[refresh, create_tables(catalog)],
         resources={"warehouse": warehouse},
         loggers={"readable": readable, "console": dg.colored_console_logger},
@@ -54,5 +48,5 @@ def defs() -> dg.Definitions:
     try:
         return build_defs(settings=Settings.from_environment())
     except SparkifyError:
-        sys.tracebacklimit = 0  # the user's to mend: the message says it all, a traceback hides it
+        sys.tracebacklimit = 0  # the message says all that the user needs; a traceback hides it
         raise

@@ -16,11 +16,13 @@ from itertools import count
 from typing import Any
 
 from sparkify_assets.catalog import Catalog, Table
-from sparkify_assets.errors import SparkifyError, launch_command, printable
+from sparkify_assets.errors import SparkifyError, printable
 from sparkify_assets.progress import Progress
 from sparkify_assets.reading import Reading, Rejection, read_objects
 from sparkify_assets.sources.base import SAMPLE, InputObject, Source, address_of
-from sparkify_assets.warehouse.base import Landing, Session, Warehouse, landing_for
+from sparkify_assets.warehouse.base import Session, Warehouse
+from sparkify_assets.warehouse.landing import Landing, landing_for
+from sparkify_assets.wording import launch_command
 
 BATCH_BYTES = 512 * 1024 * 1024
 BATCH_OBJECTS = 50_000
@@ -112,7 +114,6 @@ class StagingLoad:
         log: takes a line of progress now and then.
         prefix: a folder of the source; load and judge only what is in it.
         full_reload: forget all that was loaded, and load what is listed now.
-        recreate: drop the table where that is needed for the shape that its file declares.
 
     Raises:
         SparkifyError: the source cannot be read, is another one than before, or holds too many
@@ -131,13 +132,11 @@ class StagingLoad:
         log: Callable[[str], None],
         prefix: str = "",
         full_reload: bool = False,
-        recreate: bool = False,
     ) -> None:
         self._catalog, self._table, self._source, self._landing = catalog, table, source, landing
         self._max_rejected_share = max_rejected_share
         self.run_id, self._log = run_id, log
         self._prefix, self._full_reload = prefix.strip("/"), full_reload
-        self._recreate = recreate
         if self._prefix and full_reload:
             raise SparkifyError(
                 f"{table.name}: full_reload forgets all that was loaded, and prefix loads only a "
@@ -180,7 +179,7 @@ class StagingLoad:
             del self._landed[object_id]
         load = self._account(plan)
         if plan.is_rebuild:
-            session.empty(self._table, recreate=self._recreate)
+            session.empty(self._table)
             _forget(session, self._catalog.ledgers, plan.forgotten)
         else:
             _forget(session, [self._table, *self._catalog.ledgers], plan.forgotten)

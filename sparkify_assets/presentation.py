@@ -1,59 +1,58 @@
-"""How tables, loads and checks are shown in Dagster: in its UI, and in the lines of a run.
+"""How tables, loads, checks and errors are shown in Dagster: in its UI, and in the log of a run.
 
-What is done in which order belongs to `assets.py`, what a check found to `audit.py`, and what a
-line looks like at a terminal to `console.py`.
+What an audit found is the business of `audit.py`, what a log line looks like at a terminal of
+`console.py`.
 """
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 
 from sparkify_assets.audit import SAMPLES, AuditResult, audits_of
 from sparkify_assets.catalog import Table
-from sparkify_assets.console import as_text, counted
-from sparkify_assets.errors import printable
+from sparkify_assets.errors import SparkifyError
 from sparkify_assets.loading import Load
 from sparkify_assets.text_repair import VERSION as REPAIR_VERSION
 from sparkify_assets.warehouse.base import Row
+from sparkify_assets.wording import as_text, counted
 
-OWNERS = ["team:data-platform"]
 PREVIEW_WIDTH = 40
 
 
-def spec_of(table: Table, deps: list[str], kind: str) -> dg.AssetSpec:
+@contextmanager
+def user_errors_as_failures() -> Iterator[None]:
+    """Ends a step with the message alone where the user can fix what is wrong."""
+    try:
+        yield
+    except SparkifyError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+
+
+def table_spec(table: Table, deps: list[str], kind: str) -> dg.AssetSpec:
     """What Dagster knows of a table that an engine of this kind holds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # code references are in beta
+        file = dg.LocalFileCodeReference(
+            file_path=str(table.path), line_number=1, label=table.path.name
+        )
+        references = dg.CodeReferencesMetadataValue(code_references=[file])
     return dg.AssetSpec(
         table.name,
         deps=deps,
         description=table.description,
         group_name=table.layer,
         kinds={kind, "json" if table.source else "python" if table.suspects else "sql"},
-        owners=OWNERS,
         code_version=f"{table.version}-{REPAIR_VERSION}" if table.suspects else table.version,
         metadata={
             "dagster/table_name": table.name,
             "dagster/storage_kind": kind,
             "dagster/column_schema": _column_schema(table),
-            "dagster/code_references": _code_reference(table),
+            "dagster/code_references": references,
         },
     )
-
-
-def _code_reference(table: Table) -> dg.CodeReferencesMetadataValue:
-    """The link from the UI to the table's file."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)  # known, and no business of the user
-        return dg.CodeReferencesMetadataValue(
-            code_references=[
-                dg.LocalFileCodeReference(
-                    file_path=str(table.path),
-                    line_number=1,
-                    label=table.path.name,
-                )
-            ]
-        )
 
 
 def _column_schema(table: Table) -> dg.TableSchema:
@@ -73,10 +72,7 @@ def check_specs(table: Table) -> list[dg.AssetCheckSpec]:
     """The checks of a table."""
     return [
         dg.AssetCheckSpec(
-            audit.name,
-            asset=table.name,
-            description=audit.description,
-            blocking=audit.blocking,
+            audit.name, asset=table.name, description=audit.description, blocking=audit.blocking
         )
         for audit in audits_of(table)
     ]
@@ -85,8 +81,9 @@ def check_specs(table: Table) -> list[dg.AssetCheckSpec]:
 def check_results(
     context: dg.AssetExecutionContext, table: Table, results: list[AuditResult]
 ) -> Iterator[dg.AssetCheckResult]:
-    """What Dagster is told of the checks that are selected."""
+    """What Dagster records of the checks that are selected."""
     selected = {key.name for key in context.selected_asset_check_keys}
+    severity = {True: dg.AssetCheckSeverity.ERROR, False: dg.AssetCheckSeverity.WARN}
     for result in results:
         if result.audit.name in selected:
             samples = {"samples": table_value(result.samples)} if result.samples else {}
@@ -94,15 +91,22 @@ def check_results(
                 asset_key=table.name,
                 check_name=result.audit.name,
                 passed=result.passed,
-                severity=dg.AssetCheckSeverity.ERROR
-                if result.audit.blocking
-                else dg.AssetCheckSeverity.WARN,
+                severity=severity[result.audit.blocking],
                 metadata={
                     f"{result.audit.unit}s".replace(" ", "_"): result.violations,
                     **samples,
                     "query": dg.MetadataValue.md(f"```sql\n{result.audit.query}\n```"),
                 },
             )
+
+
+def log_failed_checks(
+    context: dg.AssetExecutionContext, table: Table, results: list[AuditResult]
+) -> None:
+    """Logs the checks that did not pass."""
+    for result in results:
+        if not result.passed:
+            context.log.warning(f"{table.name}: {result.sentence}")
 
 
 def log_load(context: dg.AssetExecutionContext, table: Table, load: Load) -> None:
@@ -156,21 +160,10 @@ def table_value(rows: list[Row]) -> dg.TableMetadataValue:
     def shown(value: object) -> str | float | None:
         if value is None or isinstance(value, int | float):
             return value
-        text = printable(as_text(value))
-        return (
-            text if len(text) <= PREVIEW_WIDTH else f"{text[:PREVIEW_WIDTH]}\N{HORIZONTAL ELLIPSIS}"
-        )
+        text = as_text(value)
+        return text if len(text) <= PREVIEW_WIDTH else f"{text[:PREVIEW_WIDTH]}…"
 
     return dg.MetadataValue.table(
         [dg.TableRecord({name: shown(value) for name, value in row.items()}) for row in rows],
         schema=dg.TableSchema([dg.TableColumn(name) for name in rows[0]] if rows else []),
     )
-
-
-def log_warnings(
-    context: dg.AssetExecutionContext, table: Table, results: list[AuditResult]
-) -> None:
-    """Says in a run which checks did not pass."""
-    for result in results:
-        if not result.passed:
-            context.log.warning(f"{table.name}: {result.in_words()}")

@@ -46,7 +46,7 @@ from sparkify_assets.values import (
     row_reader,
     select_rows,
 )
-from sparkify_assets.warehouse.base import quote
+from sparkify_assets.warehouse.landing import quote
 
 TINY_BYTES = 16 * 1024  # about where DuckDB's cost of opening a file and Python's of parsing meet
 HEAD_BYTES = 1_024

@@ -13,11 +13,11 @@ from pathlib import Path
 from sparkify_assets import charts
 from sparkify_assets.audit import AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog
-from sparkify_assets.console import counted
 from sparkify_assets.errors import SparkifyError, printable
 from sparkify_assets.files import replace
 from sparkify_assets.sources.base import SAMPLE, address_of
 from sparkify_assets.warehouse.base import Row, Session
+from sparkify_assets.wording import counted
 
 RANKINGS = ("most_played_artists", "most_played_songs", "plays_by_location")
 BY_TIME = ("level_changes", "plays_by_day", "plays_by_hour", "plays_by_level")

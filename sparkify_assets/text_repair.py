@@ -12,7 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from sparkify_assets.catalog import Table
-from sparkify_assets.warehouse.base import Session, landing_for
+from sparkify_assets.warehouse.base import Session
+from sparkify_assets.warehouse.landing import landing_for
 
 VERSION = hashlib.sha256(Path(__file__).read_bytes() + version("ftfy").encode()).hexdigest()[:16]
 MOST_BYTES = 1_024  # of a repaired text, if it was no longer before: what a title may have
@@ -40,7 +41,7 @@ def repair(text: str) -> str:
     return repaired if len(repaired.encode()) <= max(MOST_BYTES, len(text.encode())) else text
 
 
-def repair_table(session: Session, table: Table, *, recreate: bool) -> tuple[int, int]:
+def repair_table(session: Session, table: Table) -> tuple[int, int]:
     """Fills a table of texts and their repairs with what its query finds and repair changes.
 
     Returns:
@@ -48,7 +49,7 @@ def repair_table(session: Session, table: Table, *, recreate: bool) -> tuple[int
     """
     suspects = [text for row in session.rows(table.suspects or "") for text in row.values()]
     damaged = [(text, repaired) for text in suspects if (repaired := repair(text)) != text]
-    session.empty(table, recreate=recreate)
+    session.empty(table)
     with landing_for([table]) as landing:
         landing.append(table, damaged)
         session.insert(landing)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from sparkify_assets.catalog import Column, Table
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.records import SURROGATES, Members, Number
-from sparkify_assets.warehouse.base import quote
+from sparkify_assets.warehouse.landing import quote
 
 OBJECT_ID = "object_id"  # column of a staging table that names the object, not a key of the JSON
 NUMBER = r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"

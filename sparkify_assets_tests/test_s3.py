@@ -18,13 +18,13 @@ from typing import Any
 import dagster as dg
 import duckdb
 import pytest
+from sparkify_assets.object_store import CONNECTIONS, ObjectStore
 
 from sparkify_assets import loading, progress, scratch
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.definitions import SQL
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.loading import Load, prepared_load
-from sparkify_assets.object_store import CONNECTIONS, ObjectStore
 from sparkify_assets.settings import Settings
 from sparkify_assets.sources import s3, sources_of
 from sparkify_assets.sources.base import Source

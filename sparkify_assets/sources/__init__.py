@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 from sparkify_assets.settings import Settings
+from sparkify_assets.simulator import Plan
 from sparkify_assets.sources.base import Source
 from sparkify_assets.sources.folder import FolderSource
-
-SAMPLE_FOLDER = Path("data/sample")
+from sparkify_assets.sources.sample import FOLDER, SampleSource
 
 
 def sources_of(settings: Settings) -> dict[str, Source]:
@@ -16,20 +16,21 @@ def sources_of(settings: Settings) -> dict[str, Source]:
         "song_files": ("SPARKIFY_SONG_DATA", settings.song_data, "song_data"),
         "event_files": ("SPARKIFY_LOG_DATA", settings.log_data, "log_data"),
     }
+    plan = Plan.of_scale(settings.sample_scale)
     sources: dict[str, Source] = {}
     for name, (variable, place, sample) in chosen.items():
         if place is None:
-            sources[name] = FolderSource(name, None, SAMPLE_FOLDER.absolute() / sample)
+            sources[name] = SampleSource(name, None, FOLDER.absolute() / sample, plan)
         elif not place.startswith("s3://"):
             sources[name] = FolderSource(name, variable, _folder(place))
         else:
-            # whoever reads no S3 need not wait for its libraries: 0.7 s in every process
-            from sparkify_assets.object_store import ObjectStore
+            # imported here, since it takes 0.7 s in every process
+            from sparkify_assets.s3_access import S3Access
             from sparkify_assets.sources.s3 import S3Source
 
-            store = ObjectStore(use_unsigned_session=settings.s3_anonymous)
+            access = S3Access(use_unsigned_session=settings.s3_anonymous)
             bucket, _, folder = place.removeprefix("s3://").rstrip("/").partition("/")
-            sources[name] = S3Source(name, variable, bucket, folder, store)
+            sources[name] = S3Source(name, variable, bucket, folder, access)
     return sources
 
 

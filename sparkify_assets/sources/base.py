@@ -11,10 +11,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from typing import ClassVar
 
 from sparkify_assets.errors import SparkifyError, printable
 
-SAMPLE = "sample:"
+SAMPLE = "sample:"  # how the root of the sample data begins
+DESCRIPTIONS = {
+    "song_files": "JSON files of the song catalogue, one record a file.",
+    "event_files": "JSON files of the activity log, one file a day, one record a line.",
+}
 HIDDEN = (".", "_")  # how the names of hidden files and folders begin
 
 
@@ -43,8 +48,15 @@ class LocalFile(InputObject):
 class Source(ABC):
     """A folder of JSON objects. `variable` is the setting that names it, None for the sample."""
 
+    kinds: ClassVar[set[str]] = {"json"}
+
     name: str
     variable: str | None
+
+    @property
+    def description(self) -> str:
+        """What its files are."""
+        return DESCRIPTIONS[self.name]
 
     @property
     @abstractmethod
@@ -90,8 +102,8 @@ class Source(ABC):
 
     @property
     def root(self) -> str:
-        """What load_history knows the source by; the sample data's says that it is one."""
-        return f"{SAMPLE if self.is_sample else ''}{self.uri}"
+        """What load_history knows the source by."""
+        return self.uri
 
     def within(self, prefix: str) -> str:
         """How the URIs of the objects in a prefix begin: it is a folder, not the start of a name.

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import dagster as dg
 
-from sparkify_assets.console import counted
 from sparkify_assets.errors import SparkifyError, printable
 from sparkify_assets.sources.base import (
     InputObject,
@@ -19,6 +18,7 @@ from sparkify_assets.sources.base import (
     file_version,
     is_hidden,
 )
+from sparkify_assets.wording import counted
 
 FILE = "file://"
 NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # where a link may lead

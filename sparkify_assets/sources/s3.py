@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from botocore.exceptions import HTTPClientError, IncompleteReadError
 
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.object_store import CONNECTIONS, ObjectStore, s3_errors_in_words
+from sparkify_assets.s3_access import CONNECTIONS, S3Access, s3_errors_explained
 from sparkify_assets.scratch import scratch_folder
 from sparkify_assets.sources.base import (
     InputObject,
@@ -37,9 +37,11 @@ class S3Source(Source):
     The version of an object is its ETag.
     """
 
+    kinds: ClassVar[set[str]] = {"json", "s3"}
+
     bucket: str
     folder: str
-    store: ObjectStore
+    access: S3Access
 
     @property
     def uri(self) -> str:
@@ -48,7 +50,7 @@ class S3Source(Source):
     def objects(self, prefix: str = "") -> list[InputObject]:
         within = self.within(prefix)
         found = []
-        with s3_errors_in_words(within):
+        with s3_errors_explained(within):
             pages = self._client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self.bucket, Prefix=self._key(within)):
                 for entry in page.get("Contents", []):
@@ -88,7 +90,7 @@ class S3Source(Source):
 
     @cached_property
     def _client(self) -> Any:
-        return self.store.get_client()
+        return self.access.get_client()
 
     def _fetch(
         self, wanted: list[tuple[InputObject, Path]], fetched: Callable[[int, int], None]
@@ -117,10 +119,10 @@ class S3Source(Source):
         end = min(start + PART_BYTES, item.size)
         part = {} if end - start == item.size else {"Range": f"bytes={start}-{end - 1}"}
         with (
-            s3_errors_in_words(item.uri),
+            s3_errors_explained(item.uri),
             open(os.open(path, os.O_CREAT | os.O_WRONLY), "wb") as file,  # noqa: PTH123
         ):
-            for attempt in range(self.store.max_attempts):
+            for attempt in range(self.access.max_attempts):
                 answer = self._client.get_object(
                     Bucket=self.bucket,
                     Key=self._key(item.uri),
@@ -133,7 +135,7 @@ class S3Source(Source):
                         file.write(block)
                     break
                 except BROKEN_OFF:
-                    if attempt + 1 == self.store.max_attempts:
+                    if attempt + 1 == self.access.max_attempts:
                         raise
                     time.sleep(random.random() * 2**attempt)  # noqa: S311  # no secret
         return int(end == item.size), end - start

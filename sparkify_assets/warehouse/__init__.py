@@ -10,7 +10,7 @@ def warehouse_of(settings: Settings) -> Warehouse:
     """The warehouse that the settings choose; nothing is connected yet."""
     if settings.target == DuckDBWarehouse.kind:
         return DuckDBWarehouse(path=str(settings.duckdb_path))
-    redshift = RedshiftSettings.from_environment()
+    RedshiftSettings.from_environment()  # what is wrong is said before anything runs
     work = (settings.s3_work or "").rstrip("/")
     if not work.startswith("s3://"):
         raise SparkifyError(
@@ -29,7 +29,7 @@ def warehouse_of(settings: Settings) -> Warehouse:
                 "from one would be read or removed as part of the other. Set SPARKIFY_S3_WORK to a "
                 "folder that is for nothing else."
             )
-    # whoever uses no Redshift need not wait for its libraries
+    # imported here, since its libraries take long to load
     from sparkify_assets.warehouse.redshift import RedshiftWarehouse
 
-    return RedshiftWarehouse(s3_work=work, **redshift.model_dump(exclude={"password"}))
+    return RedshiftWarehouse(s3_work=work)

@@ -1,148 +1,64 @@
 """The contract between the platform and an engine: transactions, tables, loading, publishing.
 
-An engine is one subclass of `Warehouse` beside this file. Nothing here or there knows a particular
-table or a Dagster asset.
+An engine is a subclass of `Warehouse` and one of `Session` beside this file. Nothing here or there
+knows a particular table or a Dagster asset.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, TypeVar
 
 import dagster as dg
-import duckdb
-from duckdb import DuckDBPyConnection
 
 from sparkify_assets.catalog import Table
-from sparkify_assets.scratch import scratch_folder
+from sparkify_assets.errors import SparkifyError
+from sparkify_assets.warehouse.landing import Landing, quote
 
-# Every connection of DuckDB computes as Redshift does. (Order has no meaning in a table; keeping it
-# costs.)
-DUCKDB_SETTINGS = """
-    SET integer_division = true;
-    SET default_null_order = 'nulls_last_on_asc_first_on_desc';
-    SET preserve_insertion_order = false;
-    SET TimeZone = 'UTC';
-    CREATE OR REPLACE TEMP MACRO octet_length(string) AS strlen(string);
-"""
-
-OFFLINE: dict[str, Any] = {  # nothing is downloaded at run time
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-}
+FORGOTTEN_AT_ONCE = 10_000  # objects in one DELETE: a statement on Redshift may have 16 MB
 Row = dict[str, Any]
 T = TypeVar("T")
 
 
-def quote(identifier: str) -> str:
-    """An identifier as SQL text, safe whatever its characters."""
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def bare_columns(table: Table) -> str:
-    """The columns of a table for CREATE TABLE, with their types and without constraints."""
-    return ", ".join(f"{quote(column.name)} {column.type}" for column in table.columns)
-
-
-class Landing:
-    """Rows on their way into the warehouse: a DuckDB file of their own, without any lock on that.
-
-    What is read and fetched lands here first, however long that takes. An object has a number of
-    its own here, from 1; `Session.insert` adds to it.
-    """
-
-    def __init__(self, folder: Path, tables: Sequence[Table]) -> None:
-        self.path = folder / "landing.duckdb"
-        self.tables = tables
-        self._connection: DuckDBPyConnection | None = None
-        for table in tables:
-            columns = bare_columns(table)
-            self.connection.execute(f"CREATE TABLE {quote(table.name)} ({columns})")
-
-    @property
-    def connection(self) -> DuckDBPyConnection:
-        """A connection to the file; it is opened where it is needed."""
-        if self._connection is None:
-            self._connection = duckdb.connect(self.path, config=OFFLINE)
-            self._connection.execute(DUCKDB_SETTINGS)
-        return self._connection
-
-    def close(self) -> None:
-        """Leaves the file to others, until the connection is asked for again."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
-
-    def append(self, table: Table, rows: Sequence[Sequence[object]]) -> None:
-        """Inserts rows, each with a value for every column."""
-        if rows:
-            values = ", ".join(f"unnest(CAST(? AS {column.type}[]))" for column in table.columns)
-            self.connection.execute(
-                f"INSERT INTO {quote(table.name)} SELECT {values}",
-                [list(column) for column in zip(*rows, strict=True)],
-            )
-
-    def forget(self, object_ids: Sequence[int]) -> None:
-        """Deletes what landed from objects."""
-        for table in self.tables if object_ids else ():
-            self.connection.execute(
-                f"DELETE FROM {quote(table.name)} WHERE object_id IN (SELECT unnest(?))",
-                [list(object_ids)],
-            )
-
-
-def landed_columns(table: Table, after_id: int) -> str:
-    """SELECT list for the landed rows of a table, with what is added to numbers of objects."""
-    return ", ".join(
-        f"{quote(c.name)} + {int(after_id)} AS {quote(c.name)}"
-        if c.name == "object_id" and after_id
-        else quote(c.name)
-        for c in table.columns
-    )
-
-
-@contextmanager
-def landing_for(tables: Sequence[Table]) -> Iterator[Landing]:
-    """A place for rows of tables to land, for the time of the block."""
-    with scratch_folder() as folder:
-        landing = Landing(folder, tables)
-        try:
-            yield landing
-        finally:
-            landing.close()
+class ShapeDiffers(SparkifyError):
+    """A table has other columns than its file declares, and may not be dropped."""
 
 
 class Session(ABC):
-    """One open transaction. Nothing of it is seen by others before its end."""
+    """One open transaction. Nobody else sees any of it before its end.
+
+    Args:
+        address: of the warehouse, for messages.
+        recreate: whether a table may be dropped where it has another shape than its file declares.
+    """
+
+    def __init__(self, address: str, *, recreate: bool) -> None:
+        self.address = address
+        self.recreate = recreate
 
     @abstractmethod
-    def rows(self, query: str, parameters: Sequence[object] = ()) -> list[Row]:
-        """Runs a query: its rows, each a dict by column name."""
+    def execute(self, statement: str, parameters: Sequence[object] = ()) -> Any:
+        """Executes one statement: the cursor, with its rows if it has any.
+
+        Raises:
+            SparkifyError: the engine refuses it, with the engine's reason.
+        """
 
     @abstractmethod
-    def shape(self, table: Table) -> str | None:
-        """How the existing table differs from its file: "" not at all; None: there is no table."""
+    def columns(self, table: Table) -> list[str]:
+        """Name and type of each column of the existing table, as the engine tells them."""
+
+    @abstractmethod
+    def declared(self, table: Table) -> list[str]:
+        """What `columns` is for a table that is as its file declares it."""
 
     @abstractmethod
     def create(self, table: Table) -> None:
         """Creates a table that does not exist."""
 
     @abstractmethod
-    def empty(self, table: Table, *, recreate: bool) -> None:
-        """Makes sure that a table is there, in the shape that its file declares, and empty.
-
-        Args:
-            table: the table.
-            recreate: drop it where it has another shape, even if something hangs on it.
-
-        Raises:
-            SparkifyError: it has another shape, and `recreate` is needed to drop it.
-        """
-
-    @abstractmethod
-    def forget(self, table: Table, object_ids: Sequence[int]) -> None:
-        """Deletes the rows of a table that came from objects."""
+    def drop(self, table: Table) -> None:
+        """Drops a table."""
 
     @abstractmethod
     def insert(self, landing: Landing, after_id: int = 0) -> None:
@@ -154,16 +70,76 @@ class Session(ABC):
         """
 
     @abstractmethod
-    def build(self, table: Table, *, recreate: bool) -> None:
+    def build(self, table: Table) -> None:
         """Runs the table's INSERT into an empty candidate: its name means the candidate from here.
 
         Raises:
-            SparkifyError: the INSERT does not run, with the engine's reason; or as `empty` does.
+            SparkifyError: the INSERT fails, with the engine's reason.
+            ShapeDiffers: the published table has another shape.
         """
 
     @abstractmethod
     def publish(self, table: Table) -> None:
         """Makes the candidate the table that others see when the transaction ends."""
+
+    def published(self, table: Table) -> str:
+        """The name of the published table in SQL."""
+        return quote(table.name)
+
+    def rows(self, query: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """Runs a query: its rows, each a dict by column name."""
+        cursor = self.execute(query, parameters)
+        names = [column[0] for column in cursor.description or []]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def shape(self, table: Table) -> str | None:
+        """How the existing table differs from its file: "" not at all; None: there is no table."""
+        found, declared = self.columns(table), self.declared(table)
+        if not found:
+            return None
+        if found == declared:
+            return ""
+        return f"it has ({', '.join(found)}), {table.path.name} declares ({', '.join(declared)})"
+
+    def ensure(self, table: Table) -> None:
+        """Makes sure that a table is there, in the shape that its file declares.
+
+        Raises:
+            ShapeDiffers: it has another shape, and must not be dropped.
+        """
+        difference = self.shape(table)
+        if difference and not self.recreate:
+            raise ShapeDiffers(
+                f"{table.name} in {self.address} has another shape than its file: {difference}"
+            )
+        if difference:
+            self.drop(table)
+        if difference != "":
+            self.create(table)
+
+    def empty(self, table: Table) -> None:
+        """Makes sure that a table is there, as `ensure` does, and empty."""
+        self.ensure(table)
+        self.execute(f"DELETE FROM {self.published(table)}")
+
+    def fill(self, table: Table) -> None:
+        """Runs the table's INSERT.
+
+        Raises:
+            SparkifyError: it fails, with the engine's reason.
+        """
+        try:
+            self.execute(table.insert or "")
+        except SparkifyError as error:
+            raise SparkifyError(
+                f"{table.name} was not published: the INSERT of {table.path} failed: {error}"
+            ) from None
+
+    def forget(self, table: Table, object_ids: Sequence[int]) -> None:
+        """Deletes the rows of a table that came from objects."""
+        for start in range(0, len(object_ids), FORGOTTEN_AT_ONCE):
+            ids = ", ".join(str(int(i)) for i in object_ids[start : start + FORGOTTEN_AT_ONCE])
+            self.execute(f"DELETE FROM {self.published(table)} WHERE object_id IN ({ids})")
 
     def first(self, table: Table, limit: int) -> list[Row]:
         """The first rows of a table, in the order of its sort key."""
@@ -180,28 +156,27 @@ class Warehouse(dg.ConfigurableResource[Any], ABC):
 
     kind: ClassVar[str]
 
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """Where the warehouse is, without any secret."""
+
     @abstractmethod
     def transaction(
-        self, label: str = "", *, read_only: bool = False
+        self, label: str = "", *, read_only: bool = False, recreate: bool = False
     ) -> AbstractContextManager[Session]:
         """Opens a transaction: committed at the end of the block, rolled back by an exception.
 
         Args:
             label: what an administrator of the warehouse may know it by.
             read_only: sees one state of the tables, changes nothing and keeps no writer waiting.
+            recreate: whether a table may be dropped where its file declares another shape.
 
         Raises:
-            SparkifyError: the warehouse cannot be reached or is held by somebody else.
+            SparkifyError: the warehouse cannot be reached, or somebody else has locked it.
         """
 
-    def in_transaction(
-        self, work: Callable[[Session], T], label: str, *, read_only: bool = False
-    ) -> T:
-        """Does some work in a transaction; again from its start, where that can help."""
-        with self.transaction(label, read_only=read_only) as session:
+    def in_transaction(self, work: Callable[[Session], T], label: str, **options: bool) -> T:
+        """Does some work in a transaction; an engine may do it again after a conflict."""
+        with self.transaction(label, **options) as session:
             return work(session)
-
-    @property
-    @abstractmethod
-    def address(self) -> str:
-        """Where the warehouse is, without any secret."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import dagster as dg
 import duckdb
@@ -18,13 +18,11 @@ import duckdb
 from sparkify_assets.catalog import Table
 from sparkify_assets.errors import SparkifyError, printable
 from sparkify_assets.files import writable
-from sparkify_assets.warehouse.base import (
+from sparkify_assets.warehouse.base import Session, Warehouse
+from sparkify_assets.warehouse.landing import (
     DUCKDB_SETTINGS,
     OFFLINE,
     Landing,
-    Row,
-    Session,
-    Warehouse,
     bare_columns,
     landed_columns,
     quote,
@@ -32,81 +30,58 @@ from sparkify_assets.warehouse.base import (
 
 # Of a new file: shells and BI tools lag behind.
 CONFIG = {"storage_compatibility_version": "v1.4.0", **OFFLINE}
-NOT_ITS_OWN = "not a valid DuckDB database"  # in its own words
 
 
 class DuckDBSession(Session):
-    """A transaction on a DuckDB file."""
+    """A transaction on a DuckDB file. Nothing hangs on a table, so that it may be dropped."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, address: str) -> None:
+        super().__init__(address, recreate=True)
         self._connection = connection
-        self._address = address
 
-    def rows(self, query: str, parameters: Sequence[object] = ()) -> list[Row]:
+    def execute(self, statement: str, parameters: Sequence[object] = ()) -> Any:
         try:
-            cursor = self._connection.execute(query, list(parameters))
+            return self._connection.execute(statement, list(parameters))
         except duckdb.Error as error:
-            raise SparkifyError(f"{self._address}: {error}") from None
-        names = [column[0] for column in cursor.description or []]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            raise SparkifyError(f"{self.address}: {error}") from None
 
-    def shape(self, table: Table) -> str | None:
+    def columns(self, table: Table) -> list[str]:
         # the cheapest way to ask, several times faster than information_schema on a new connection
         known = "SELECT 1 FROM duckdb_tables() WHERE schema_name = 'main' AND table_name = ?"
         if not self.rows(known, [table.name]):
-            return None
-        columns = self.rows("SELECT name, type FROM pragma_table_info(?)", [table.name])
-        found = ", ".join(f"{row['name']} {row['type']}" for row in columns)
-        declared = ", ".join(f"{c.name} {duckdb.sqltype(c.type)}" for c in table.columns)
-        if found == declared:
-            return ""
-        return f"it has ({found}), {table.path.name} declares ({declared})"
+            return []
+        found = self.rows("SELECT name, type FROM pragma_table_info(?)", [table.name])
+        return [f"{row['name']} {row['type']}" for row in found]
+
+    def declared(self, table: Table) -> list[str]:
+        return [f"{column.name} {duckdb.sqltype(column.type)}" for column in table.columns]
 
     def create(self, table: Table) -> None:
-        try:
-            self._connection.execute(f"CREATE TABLE {quote(table.name)} ({bare_columns(table)})")
-        except duckdb.Error as error:
-            raise SparkifyError(f"{table.path}: the table cannot be created: {error}") from None
+        self.execute(f"CREATE TABLE {quote(table.name)} ({bare_columns(table)})")
 
-    def empty(self, table: Table, *, recreate: bool) -> None:
-        if self.shape(table) == "":
-            self._connection.execute(f"DELETE FROM {quote(table.name)}")
-        else:  # nothing hangs on a table of DuckDB
-            self._connection.execute(f"DROP TABLE IF EXISTS {quote(table.name)}")
-            self.create(table)
-
-    def forget(self, table: Table, object_ids: Sequence[int]) -> None:
-        self._connection.execute(
-            f"DELETE FROM {quote(table.name)} WHERE object_id IN (SELECT unnest(?))",
-            [list(object_ids)],
-        )
+    def drop(self, table: Table) -> None:
+        self.execute(f"DROP TABLE {quote(table.name)}")
 
     def insert(self, landing: Landing, after_id: int = 0) -> None:
         landing.close()  # a file is open once in a process
         path = str(landing.path).replace("'", "''")
-        self._connection.execute(f"ATTACH '{path}' AS landing (READ_ONLY)")
+        self.execute(f"ATTACH '{path}' AS landing (READ_ONLY)")
         for table in landing.tables:
-            self._connection.execute(
+            self.execute(
                 f"INSERT INTO {quote(table.name)} SELECT {landed_columns(table, after_id)} "
                 f"FROM landing.{quote(table.name)}"
             )
 
-    def build(self, table: Table, *, recreate: bool) -> None:
-        self.empty(table, recreate=recreate)
-        try:
-            self._connection.execute(table.insert or "")
-        except duckdb.Error as error:
-            raise SparkifyError(
-                f"{table.name} was not published: the INSERT of {table.path} failed on "
-                f"{self._address}: {error}"
-            ) from None
+    def build(self, table: Table) -> None:
+        self.empty(table)
+        self.fill(table)
 
     def publish(self, table: Table) -> None:
         """Nothing to do: the candidate was built in place."""
 
 
 class DuckDBWarehouse(Warehouse):
-    """A DuckDB file; `lock_wait_seconds` bounds the wait for another process that holds it."""
+    """A DuckDB file; `lock_wait_seconds` bounds the wait for another process that has it open."""
 
     kind: ClassVar[str] = "duckdb"
     path: str
@@ -117,7 +92,9 @@ class DuckDBWarehouse(Warehouse):
         return printable(self.path)
 
     @contextmanager
-    def transaction(self, label: str = "", *, read_only: bool = False) -> Iterator[Session]:
+    def transaction(
+        self, label: str = "", *, read_only: bool = False, recreate: bool = False
+    ) -> Iterator[Session]:
         connection = self._connect(read_only)
         try:
             connection.execute(DUCKDB_SETTINGS)
@@ -130,17 +107,18 @@ class DuckDBWarehouse(Warehouse):
             connection.close()  # rolls back what was not committed
 
     def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
-        if read_only and not Path(self.path).exists():
+        path = Path(self.path)
+        if read_only and not path.exists():
             return duckdb.connect(config=OFFLINE)  # as empty as the file will be
         head = b""
         try:  # at a pipe DuckDB would wait for ever
             writable(Path(f"{self.path}.wal"))
-            with suppress(FileNotFoundError), writable(Path(self.path)).open("rb") as file:
+            with suppress(FileNotFoundError), writable(path).open("rb") as file:
                 head = file.read(16)
         except OSError as error:
-            raise SparkifyError(self._why_not(str(error.strerror))) from None
-        if head and head[8:12] != b"DUCK":  # it would open a CSV file, and keep what we write apart
-            raise SparkifyError(self._why_not(f"{NOT_ITS_OWN}, but {head!r}"))
+            raise self._cannot_open(str(error.strerror)) from None
+        if head and head[8:12] != b"DUCK":  # it would open a CSV file, and lose what is written
+            raise self._cannot_open(f"it is not a DuckDB file, but begins with {head!r}")
         deadline = time.monotonic() + self.lock_wait_seconds
         holder = ""
         while True:
@@ -149,38 +127,27 @@ class DuckDBWarehouse(Warehouse):
             except duckdb.Error as error:
                 problem = str(error)
             if "Could not set lock" not in problem:
-                raise SparkifyError(self._why_not(problem))
+                raise self._cannot_open(problem)
             found = _holder(problem)
             if time.monotonic() >= deadline:
                 raise SparkifyError(
-                    f"{self.path} is held by {found}, and was for {self.lock_wait_seconds:g} s: "
-                    "a process that writes a DuckDB file is the only one that has it open. Close "
-                    "that program or let its run end, and run this again. This table was not "
-                    "changed."
+                    f"{self.path} has been open in {found} for {self.lock_wait_seconds:g} s, and "
+                    "only one process at a time can write to a DuckDB file. Close that program or "
+                    "let its run end, and run this again. This table was not changed."
                 )
             if found != holder:
-                dg.get_dagster_logger().info(f"{self.address} is held by {found}: waiting for it")
+                dg.get_dagster_logger().info(f"{self.address} is open in {found}: waiting for it")
                 holder = found
             time.sleep(0.2)
 
-    def _why_not(self, problem: str) -> str:
-        path = Path(self.path)
-        hint = "SPARKIFY_DUCKDB_PATH names the file."
-        if path.is_dir():
-            return f"{path} is a folder, not a DuckDB file. {hint}"
-        if not path.parent.is_dir():
-            return f"{path} cannot be made: the folder {path.parent} does not exist. {hint}"
-        if NOT_ITS_OWN in problem:
-            kind = "an SQLite file, " if "SQLite" in problem else ""
-            return (
-                f"{path} is {kind}not a DuckDB file, and was left as it is. {hint} Choose another."
-            )
-        return f"{path} cannot be opened: {problem}. {hint}"
+    def _cannot_open(self, problem: str) -> SparkifyError:
+        return SparkifyError(
+            f"{self.path} cannot be opened, and was left as it is: {problem}. Set "
+            "SPARKIFY_DUCKDB_PATH to a DuckDB file, or to a new one in an existing folder."
+        )
 
 
 def _holder(problem: str) -> str:
-    """Who holds the lock, from DuckDB's message."""
+    """Which process has the file open, from DuckDB's message."""
     match = re.search(r"held in (?P<program>.+?) \(PID (?P<pid>\d+)\)", problem)
-    if not match:
-        return "another process"
-    return f"process {match['pid']} ({match['program']})"
+    return f"process {match['pid']} ({match['program']})" if match else "another process"

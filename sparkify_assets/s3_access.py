@@ -1,4 +1,4 @@
-"""Amazon S3, and what speaks its API: a client, and in words what went wrong.
+"""How Amazon S3, and what speaks its API, is reached, and what its errors mean.
 
 Endpoint, region and credentials are found as by every AWS tool: `AWS_ENDPOINT_URL_S3`,
 `AWS_DEFAULT_REGION`, `AWS_PROFILE`, `AWS_ACCESS_KEY_ID` ..., files in `~/.aws`, the machine's role.
@@ -26,34 +26,30 @@ from dagster_aws.s3 import S3Resource
 from sparkify_assets.errors import SparkifyError
 
 CONNECTIONS = 32  # requests at once
-PATIENCE_SECONDS = 20  # for a connection, and for the next bytes on it
+TIMEOUT_SECONDS = 20  # for a connection, and for the next bytes on it
 
 CREDENTIALS = "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-OR_NONE = "; for a public bucket, SPARKIFY_S3_ANONYMOUS=true"  # not to write to it
+ANONYMOUS = "; for a public bucket, SPARKIFY_S3_ANONYMOUS=true"  # to read, not to write
 READING = "s3:ListBucket on the bucket and s3:GetObject on its objects"
-DENIED = f"access is denied. This needs {{needs}}. {CREDENTIALS}"
-REGION = "the bucket is in another region. Set AWS_DEFAULT_REGION to its region"
-CHANGED = "changed while it was being loaded. Nothing was loaded: run it again when it is complete"
-IN_WORDS = {
-    "NoSuchBucket": "there is no such bucket. Check the address",
-    "NoSuchKey": CHANGED,
-    "PreconditionFailed": CHANGED,
-    "AccessDenied": DENIED,
-    "403": DENIED,
-    "InvalidAccessKeyId": f"these credentials are unknown. {CREDENTIALS}",
-    "SignatureDoesNotMatch": f"the secret key does not fit the access key. {CREDENTIALS}",
-    "ExpiredToken": f"the credentials have expired: log in again. {CREDENTIALS}",
-    "InvalidToken": f"the session token is not valid. {CREDENTIALS}",
-    "RequestTimeTooSkewed": "this machine's clock is wrong. Set it",
-    "PermanentRedirect": REGION,
-    "AuthorizationHeaderMalformed": REGION,
-    "IllegalLocationConstraintException": REGION,
-    "InvalidObjectState": "is archived (Glacier). Restore it first",
+REMEDIES = {
+    ("NoSuchBucket",): "there is no such bucket. Check the address",
+    ("NoSuchKey", "PreconditionFailed"): "changed while it was being loaded. Nothing was loaded: "
+    "run it again when it is complete",
+    ("AccessDenied", "403"): f"access is denied. This needs {{needs}}. {CREDENTIALS}",
+    (
+        *("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"),
+        "RequestTimeTooSkewed",
+    ): f"{{message}} {CREDENTIALS}, log in again, and check this machine's clock",
+    (
+        *("PermanentRedirect", "AuthorizationHeaderMalformed"),
+        "IllegalLocationConstraintException",
+    ): "the bucket is in another region. Set AWS_DEFAULT_REGION to its region",
+    ("InvalidObjectState",): "is archived (Glacier). Restore it first",
 }
 
 
-class ObjectStore(S3Resource):
-    """dagster-aws' S3 resource with more connections and less patience than its client has."""
+class S3Access(S3Resource):
+    """dagster-aws' S3 resource, with more connections and shorter timeouts than its client has."""
 
     def get_client(self) -> Any:
         """A client that many threads may use at once.
@@ -63,8 +59,8 @@ class ObjectStore(S3Resource):
         """
         config = Config(
             max_pool_connections=CONNECTIONS,
-            connect_timeout=PATIENCE_SECONDS,
-            read_timeout=PATIENCE_SECONDS,
+            connect_timeout=TIMEOUT_SECONDS,
+            read_timeout=TIMEOUT_SECONDS,
             retries={"mode": "standard", "total_max_attempts": self.max_attempts},
             signature_version=UNSIGNED if self.use_unsigned_session else None,
         )
@@ -78,7 +74,7 @@ class ObjectStore(S3Resource):
 
 
 @contextmanager
-def s3_errors_in_words(uri: str, needs: str = READING) -> Iterator[None]:
+def s3_errors_explained(uri: str, needs: str = READING) -> Iterator[None]:
     """Raises what goes wrong with an object, or a folder of them, as a SparkifyError.
 
     Args:
@@ -88,16 +84,18 @@ def s3_errors_in_words(uri: str, needs: str = READING) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
-        words = IN_WORDS.get(code, f"S3 says: {error}").replace("{needs}", needs)
+        code, message = (error.response.get("Error", {}).get(k, "") for k in ("Code", "Message"))
+        remedies = [remedy for codes, remedy in REMEDIES.items() if code in codes]
+        problem = (remedies or [f"S3 says: {error}"])[0]
+        problem = problem.replace("{needs}", needs).replace("{message}", message)
     except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
-        words = f"{error}. {CREDENTIALS}"
+        problem = f"{error}. {CREDENTIALS}"
     except (EndpointConnectionError, ConnectTimeoutError) as error:
-        words = f"S3 cannot be reached: {error} Check the network and AWS_ENDPOINT_URL_S3"
+        problem = f"S3 cannot be reached: {error} Check the network and AWS_ENDPOINT_URL_S3"
     except (BotoCoreError, ResponseParserError) as error:
-        words = f"S3 cannot be read: {error}"
+        problem = f"S3 cannot be read: {error}"
     else:
         return
     if needs == READING:
-        words = words.replace(CREDENTIALS, CREDENTIALS + OR_NONE)
-    raise SparkifyError(f"{uri}: {words}.") from None
+        problem = problem.replace(CREDENTIALS, CREDENTIALS + ANONYMOUS)
+    raise SparkifyError(f"{uri}: {problem}.") from None

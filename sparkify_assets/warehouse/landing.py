@@ -1,0 +1,104 @@
+"""Where rows land on their way into the warehouse: a DuckDB file of their own.
+
+Fetching and reading may take long, and the warehouse is not locked meanwhile. Both engines take
+the rows from here, and the connections of both DuckDB files have the settings below.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from duckdb import DuckDBPyConnection
+
+from sparkify_assets.catalog import Table
+from sparkify_assets.scratch import scratch_folder
+
+# DuckDB computes as Redshift does. (Rows of a table have no order; keeping it would cost.)
+DUCKDB_SETTINGS = """
+    SET integer_division = true;
+    SET default_null_order = 'nulls_last_on_asc_first_on_desc';
+    SET preserve_insertion_order = false;
+    SET TimeZone = 'UTC';
+    CREATE OR REPLACE TEMP MACRO octet_length(string) AS strlen(string);
+"""
+
+OFFLINE: dict[str, Any] = {  # nothing is downloaded at run time
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+}
+
+
+def quote(identifier: str) -> str:
+    """An identifier as SQL text, safe whatever its characters."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def bare_columns(table: Table) -> str:
+    """The columns of a table for CREATE TABLE, with their types and without constraints."""
+    return ", ".join(f"{quote(column.name)} {column.type}" for column in table.columns)
+
+
+class Landing:
+    """Rows of tables, in a DuckDB file. Objects are numbered from 1 here."""
+
+    def __init__(self, folder: Path, tables: Sequence[Table]) -> None:
+        self.path = folder / "landing.duckdb"
+        self.tables = tables
+        self._connection: DuckDBPyConnection | None = None
+        for table in tables:
+            columns = bare_columns(table)
+            self.connection.execute(f"CREATE TABLE {quote(table.name)} ({columns})")
+
+    @property
+    def connection(self) -> DuckDBPyConnection:
+        """A connection to the file, opened when it is needed."""
+        if self._connection is None:
+            self._connection = duckdb.connect(self.path, config=OFFLINE)
+            self._connection.execute(DUCKDB_SETTINGS)
+        return self._connection
+
+    def close(self) -> None:
+        """Leaves the file to others, until the connection is asked for again."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def append(self, table: Table, rows: Sequence[Sequence[object]]) -> None:
+        """Inserts rows, each with a value for every column."""
+        if rows:
+            values = ", ".join(f"unnest(CAST(? AS {column.type}[]))" for column in table.columns)
+            self.connection.execute(
+                f"INSERT INTO {quote(table.name)} SELECT {values}",
+                [list(column) for column in zip(*rows, strict=True)],
+            )
+
+    def forget(self, object_ids: Sequence[int]) -> None:
+        """Deletes what landed from objects."""
+        for table in self.tables if object_ids else ():
+            self.connection.execute(
+                f"DELETE FROM {quote(table.name)} WHERE object_id IN (SELECT unnest(?))",
+                [list(object_ids)],
+            )
+
+
+def landed_columns(table: Table, after_id: int) -> str:
+    """SELECT list for landed rows of a table; `after_id` is added to the numbers of objects."""
+    return ", ".join(
+        f"{quote(c.name)} + {int(after_id)} AS {quote(c.name)}"
+        if c.name == "object_id" and after_id
+        else quote(c.name)
+        for c in table.columns
+    )
+
+
+@contextmanager
+def landing_for(tables: Sequence[Table]) -> Iterator[Landing]:
+    """A place for rows of tables to land, for the time of the block."""
+    with scratch_folder() as folder:
+        landing = Landing(folder, tables)
+        try:
+            yield landing
+        finally:
+            landing.close()

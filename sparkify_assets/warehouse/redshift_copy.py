@@ -1,0 +1,165 @@
+"""How rows get into Redshift: as compressed files in S3, and one COPY a table.
+
+A manifest says which files are copied, all of them or none, and the count of rows must be right.
+The files exist only while a load runs.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from sparkify_assets.catalog import Table
+from sparkify_assets.errors import SparkifyError
+from sparkify_assets.s3_access import S3Access, s3_errors_explained
+from sparkify_assets.warehouse.base import Session
+from sparkify_assets.warehouse.landing import Landing, landed_columns, quote
+
+DELETED_AT_ONCE = 1_000  # files: S3 takes no more
+ROWS_IN_ONE_FILE = 10_000  # from so many on, they are spread over all slices
+WRITING = (
+    "s3:PutObject, s3:AbortMultipartUpload and s3:DeleteObject there, and s3:ListBucket on the "
+    "bucket"
+)
+
+
+class WorkFolder:
+    """The part of `SPARKIFY_S3_WORK` that belongs to one schema, used under the schema's lock.
+
+    A process that has lost the connection has lost the lock, too, without knowing it: so `discard`
+    removes only what was written here.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._bucket, _, self._prefix = uri.removeprefix("s3://").partition("/")
+        self._keys: list[str] = []
+        self._client = S3Access().get_client()
+
+    @cached_property
+    def region(self) -> str | None:
+        """The bucket's region, asked for after the listing: unlike it, this never says why not."""
+        with self._explained():
+            answer = self._client.head_bucket(Bucket=self._bucket)
+        return str(answer["BucketRegion"]) if "BucketRegion" in answer else None
+
+    def upload(self, path: Path) -> str:
+        """Moves a file into the folder: its URI."""
+        key = self._new_key(path.name)
+        with self._explained(), path.open("rb") as file:
+            self._client.upload_fileobj(file, self._bucket, key)
+        path.unlink()
+        return f"s3://{self._bucket}/{key}"
+
+    def manifest(self, files: list[str]) -> str:
+        """Writes a manifest of files that must all be there: its URI."""
+        body = json.dumps({"entries": [{"url": uri, "mandatory": True} for uri in files]})
+        key = self._new_key("manifest")
+        with self._explained():
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=body.encode())
+        return f"s3://{self._bucket}/{key}"
+
+    def clear(self) -> None:
+        """Removes every file of the folder."""
+        with self._explained():
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=f"{self._prefix}/"):
+                self._delete([entry["Key"] for entry in page.get("Contents", [])])
+
+    def discard(self) -> None:
+        """Removes the files that were written here."""
+        with self._explained():
+            self._delete(self._keys)
+
+    def _new_key(self, name: str) -> str:
+        self._keys.append(f"{self._prefix}/{uuid4().hex}-{name}")
+        return self._keys[-1]
+
+    def _delete(self, keys: list[str]) -> None:
+        for start in range(0, len(keys), DELETED_AT_ONCE):
+            found = [{"Key": key} for key in keys[start : start + DELETED_AT_ONCE]]
+            self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": found})
+
+    def _explained(self) -> Any:
+        return s3_errors_explained(f"SPARKIFY_S3_WORK: {self.uri}", needs=WRITING)
+
+
+@contextmanager
+def work_folder(uri: str) -> Iterator[WorkFolder]:
+    """An empty work folder for the time of the block, whatever a killed process left there."""
+    work = WorkFolder(uri)
+    work.clear()
+    try:
+        yield work
+    except BaseException:
+        with suppress(SparkifyError):
+            work.discard()
+        raise
+    work.discard()
+
+
+def copy_landed(
+    session: Session,
+    table: Table,
+    landing: Landing,
+    after_id: int,
+    work: WorkFolder,
+    *,
+    role: str,
+    slices: int,
+) -> None:
+    """Copies the rows that landed for a table into it.
+
+    Args:
+        session: the open transaction.
+        table: the table, which exists.
+        landing: the rows.
+        after_id: what is added to the numbers of their objects.
+        work: where their files are written.
+        role: ARN of the role by which Redshift reads them, or `default`.
+        slices: of the cluster, which read one file each.
+
+    Raises:
+        SparkifyError: not every row was copied.
+    """
+    counted = landing.connection.execute(f"SELECT COUNT(*) FROM {quote(table.name)}")
+    (rows,) = counted.fetchone() or (0,)
+    if not rows:
+        return
+    parts = slices if rows >= ROWS_IN_ONE_FILE else 1
+    files = []
+    for part in range(parts):
+        path = landing.path.with_name(f"{table.name}-{part}.json.gz")
+        landing.connection.execute(
+            f"COPY (SELECT {landed_columns(table, after_id)} FROM {quote(table.name)} "
+            f"WHERE rowid % {parts} = {part}) TO ? (FORMAT json, COMPRESSION gzip)",
+            [str(path)],
+        )
+        files.append(work.upload(path))
+    columns = ", ".join(quote(column.name) for column in table.columns)
+    region = f" REGION {literal(work.region)}" if work.region else ""
+    session.execute(
+        f"COPY {session.published(table)} ({columns}) FROM {literal(work.manifest(files))} "
+        f"IAM_ROLE {role if role == 'default' else literal(role)}{region} MANIFEST "
+        "FORMAT AS JSON 'auto' GZIP TIMEFORMAT 'auto' MAXERROR 0 COMPUPDATE OFF STATUPDATE OFF"
+    )
+    copied = session.rows("SELECT pg_last_copy_count() AS n")[0]["n"]
+    if copied != rows:
+        raise SparkifyError(
+            f"{table.name} was not loaded: COPY read {copied:,} rows of {rows:,} that were "
+            f"written to {work.uri}"
+        )
+
+
+def literal(text: str) -> str:
+    """Text as an SQL literal, where no parameter can stand.
+
+    Raises:
+        SparkifyError: it has characters that end a literal or are changed in one.
+    """
+    if not text.isprintable() or "'" in text or "\\" in text:
+        raise SparkifyError(f"{text!r} holds characters that cannot be part of a statement.")
+    return f"'{text}'"

@@ -1,0 +1,133 @@
+"""A transaction on Redshift: how tables are created, filled and replaced there.
+
+A table is built beside the published one, in a temporary table of the same name without
+constraints, which Redshift would enforce where they should be counted. What passed the audit
+replaces the published rows by DELETE and INSERT: grants, views and the table's identity survive,
+and readers keep their snapshot until the commit.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+from redshift_connector.error import Error
+
+from sparkify_assets.catalog import Table
+from sparkify_assets.dialect import type_named
+from sparkify_assets.settings import RedshiftSettings
+from sparkify_assets.warehouse.base import Session
+from sparkify_assets.warehouse.landing import Landing, bare_columns, quote
+from sparkify_assets.warehouse.redshift_copy import copy_landed, work_folder
+from sparkify_assets.warehouse.redshift_errors import translate_error
+
+
+class RedshiftSession(Session):
+    """A transaction on Redshift, begun and ended by `RedshiftWarehouse`."""
+
+    def __init__(
+        self,
+        connection: Any,
+        settings: RedshiftSettings,
+        *,
+        address: str,
+        work_uri: str,
+        read_only: bool,
+        recreate: bool,
+    ) -> None:
+        super().__init__(address, recreate=recreate)
+        self._connection = connection
+        self._settings = settings
+        self._work_uri = work_uri
+        self._read_only = read_only
+        self.written: list[Table] = []
+
+    def execute(self, statement: str, parameters: Sequence[object] = ()) -> Any:
+        """Executes one statement: the cursor, with its rows if it has any.
+
+        Raises:
+            Interrupted: trying the whole transaction again can help.
+            SparkifyError: Redshift refuses the statement.
+        """
+        cursor = self._connection.cursor()
+        cursor.paramstyle = "qmark"
+        try:
+            return cursor.execute(statement, list(parameters) or None)
+        except (Error, OSError) as error:
+            raise translate_error(error, self.address) from None
+
+    def published(self, table: Table) -> str:
+        """The name of a table that no temporary table can take."""
+        return f"{quote(self._settings.schema_name)}.{quote(table.name)}"
+
+    def columns(self, table: Table) -> list[str]:
+        if not self._read_only:
+            self._drop_keys(table)
+        found = self.rows(
+            "SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type "
+            "FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid "
+            "JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = ? AND c.relname = ? AND a.attnum > 0 AND NOT a.attisdropped "
+            "ORDER BY a.attnum",
+            [self._settings.schema_name, table.name],
+        )
+        return [f"{row['name']} {type_named(row['type'])}" for row in found]
+
+    def declared(self, table: Table) -> list[str]:
+        return [f"{column.name} {column.type}" for column in table.columns]
+
+    def create(self, table: Table) -> None:
+        self.execute(table.create)
+
+    def drop(self, table: Table) -> None:
+        """Drops a table that is recreated: Redshift cannot change most of its shape."""
+        grants = self.rows(
+            "SELECT privilege_type AS privilege, grantee "
+            "FROM information_schema.table_privileges "
+            "WHERE table_schema = ? AND table_name = ? AND grantee <> grantor "
+            "ORDER BY grantee, privilege_type",
+            [self._settings.schema_name, table.name],
+        )
+        lost = ", ".join(f"{row['privilege']} to {row['grantee']}" for row in grants) or "none"
+        dg.get_dagster_logger().warning(f"{table.name}: recreated; it had these grants: {lost}")
+        self.execute(f"DROP TABLE {self.published(table)}")
+
+    def insert(self, landing: Landing, after_id: int = 0) -> None:
+        role, slices = self._settings.copy_role, self._settings.slices
+        with work_folder(self._work_uri) as work:
+            for table in landing.tables:
+                copy_landed(self, table, landing, after_id, work, role=role, slices=slices)
+
+    def build(self, table: Table) -> None:
+        self.ensure(table)
+        self.execute(f"CREATE TEMP TABLE {quote(table.name)} ({bare_columns(table)})")
+        self.fill(table)
+
+    def publish(self, table: Table) -> None:
+        if table.insert:
+            columns = ", ".join(quote(column.name) for column in table.columns)
+            self.execute(f"DELETE FROM {self.published(table)}")
+            self.execute(
+                f"INSERT INTO {self.published(table)} ({columns}) "
+                f"SELECT {columns} FROM {quote(table.name)}"
+            )
+        self.written.append(table)
+
+    def _drop_keys(self, table: Table) -> None:
+        """Drops the keys that an earlier version declared, from the table and to it.
+
+        Whoever writes a table is about to audit it, and Redshift would trust them.
+        """
+        keys = self.rows(
+            "SELECT n.nspname AS schema_name, c.relname AS table_name, k.conname AS name "
+            "FROM pg_constraint AS k JOIN pg_class AS c ON c.oid = k.conrelid "
+            "JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+            "JOIN pg_class AS t ON t.oid = k.conrelid OR t.oid = k.confrelid "
+            "JOIN pg_namespace AS s ON s.oid = t.relnamespace "
+            "WHERE k.contype IN ('f', 'p', 'u') AND s.nspname = ? AND t.relname = ? "
+            "ORDER BY k.contype, n.nspname, c.relname, k.conname",  # those that refer come first
+            [self._settings.schema_name, table.name],
+        )
+        for key in keys:
+            owner = f"{quote(key['schema_name'])}.{quote(key['table_name'])}"
+            self.execute(f"ALTER TABLE {owner} DROP CONSTRAINT {quote(key['name'])}")
+            dg.get_dagster_logger().info(f"{owner}: {key['name']} is no longer declared")

@@ -1,0 +1,36 @@
+"""Turns numbers, values, rows and commands into text that people read."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from tabulate import tabulate
+
+from sparkify_assets.errors import printable
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 row, 6,820 rows."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def as_text(value: object) -> str:
+    """A value on one line, safe to show; a timestamp to the second."""
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    return printable(str(value))
+
+
+def text_table(rows: list[dict[str, Any]]) -> str:
+    """Rows as an aligned table."""
+    shown = [
+        {n: v if v is None or isinstance(v, int) else as_text(v) for n, v in row.items()}
+        for row in rows
+    ]
+    return tabulate(shown, headers="keys", tablefmt="simple", intfmt=",", disable_numparse=True)
+
+
+def launch_command(asset: str, **config: object) -> str:
+    """The command that materializes an asset with a run config."""
+    run_config = {"ops": {asset: {"config": config}}}
+    return f"dg launch --assets {asset} --config-json '{json.dumps(run_config)}'"
