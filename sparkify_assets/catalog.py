@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlglot import exp
 from sqlglot.optimizer.scope import traverse_scope
@@ -21,13 +22,11 @@ CHECKS = "checks"
 QUESTIONS = "analysis"  # queries for people: no tables
 LEDGERS = "loading"
 VIOLATION = "violating row"  # what a check counts, if its file says nothing else
-NOT_NULL = exp.ColumnConstraint(kind=exp.NotNullColumnConstraint())
 ENCODE = exp.EncodeColumnConstraint
 UNDERSTOOD = exp.NotNullColumnConstraint | exp.PrimaryKeyColumnConstraint | ENCODE
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(NamedTuple):
     """The column of another table that a column refers to."""
 
     table: str
@@ -52,6 +51,7 @@ class Check:
 
     name: str
     table: str
+    path: Path
     description: str
     sql: str
     reads: tuple[str, ...]
@@ -67,7 +67,7 @@ class Table:
     derived table; `suspects` the query for the texts that a table of repairs is made of; `source`
     the name of what a staging table is loaded from. A table with none of these three is a ledger
     that the loading itself writes.
-    `shown_rows` is how many of its first rows (by sort key) a run reports as its answer.
+    `shown_rows` is how many of its first rows (by sort key) a run shows as its answer.
     """
 
     name: str
@@ -129,15 +129,10 @@ class Catalog:
         files = sorted(f for f in folder.glob("*/*.sql") if f.parent.name != QUESTIONS)
         if not files:
             raise SparkifyError(f"{folder} holds no table: expected files such as star/users.sql")
-        checks: dict[str, list[Check]] = {}
-        needs: list[tuple[Path, set[str]]] = []
-        for path in (f for f in files if f.parent.name == CHECKS):
-            check = _read_check(path)
-            checks.setdefault(check.table, []).append(check)
-            needs.append((path, {*check.reads, check.table}))
+        checks = [_read_check(path) for path in files if path.parent.name == CHECKS]
         tables: dict[str, Table] = {}
         for path in (f for f in files if f.parent.name != CHECKS):
-            table = _read_table(path, tuple(checks.get(path.stem, ())))
+            table = _read_table(path, tuple(c for c in checks if c.table == path.stem))
             if table.name in tables:
                 raise wrong(path, f"{table.name} is declared in {tables[table.name].path} too")
             tables[table.name] = table
@@ -145,20 +140,17 @@ class Catalog:
             table.name: {*table.upstream, *(r.table for r in table.references.values())}
             for table in tables.values()
         }
+        needs = [(check.path, {check.table, *check.reads}) for check in checks]
         needs += [(tables[name].path, others) for name, others in needed.items()]
-        for path, reads in needs:
-            if unknown := sorted(reads - tables.keys()):
-                raise wrong(
-                    path, f"unknown table {', '.join(unknown)}; known: {', '.join(sorted(tables))}"
-                )
+        for path, names in needs:
+            if unknown := sorted(names - tables.keys()):
+                known = ", ".join(sorted(tables))
+                raise wrong(path, f"unknown table {', '.join(unknown)}; known: {known}")
         for table in tables.values():
-            for column, reference in table.references.items():
-                if reference.column not in (c.name for c in tables[reference.table].columns):
-                    raise wrong(
-                        table.path,
-                        f"{column} refers to {reference.table}.{reference.column}, "
-                        "which does not exist",
-                    )
+            for column, (parent, key) in table.references.items():
+                if key not in (c.name for c in tables[parent].columns):
+                    missing = f"{parent}.{key}, which does not exist"
+                    raise wrong(table.path, f"{column} refers to {missing}")
             if not (table.insert or table.suspects or table.source or table.layer == LEDGERS):
                 raise wrong(table.path, "has no INSERT, and no line such as -- loaded from: x")
         try:
@@ -170,9 +162,9 @@ class Catalog:
         return cls({name: tables[name] for name in order})
 
 
-def _tables_read(query: exp.Query, path: Path) -> set[str]:
+def _tables_read(query: exp.Expr, path: Path) -> set[str]:
     found = [s for scope in traverse_scope(query) for s in scope.sources.values()]
-    tables = [source for source in found if isinstance(source, exp.Table)]  # not a CTE, a subquery
+    tables = [source for source in found if isinstance(source, exp.Table)]  # no CTE, no subquery
     for table in tables:
         if table.db:
             raise wrong(path, f"name tables without a schema: {table.sql(DIALECT)}")
@@ -180,9 +172,9 @@ def _tables_read(query: exp.Query, path: Path) -> set[str]:
 
 
 def _read_check(path: Path) -> Check:
-    table, separator, name = path.stem.partition("__")
+    table, _, name = path.stem.partition("__")
     statements = statements_of(path)
-    if not separator or not name:
+    if not name:
         raise wrong(path, "name the file <table>__<check>.sql")
     query, text = statements[0] if len(statements) == 1 else (None, "")
     if not isinstance(query, exp.Query):
@@ -193,42 +185,42 @@ def _read_check(path: Path) -> Check:
         raise wrong(path, f"severity is {severity!r}: expected warn or error")
     reads = tuple(sorted(_tables_read(query, path)))
     unit = header.directives.get("counts") or VIOLATION
-    return Check(name, table, header.description, text, reads, severity == "error", unit)
+    return Check(name, table, path, header.description, text, reads, severity == "error", unit)
 
 
 def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
-    statements = statements_of(path)
-    create = statements[0][0] if statements else None
-    if (
-        not isinstance(create, exp.Create)
-        or create.kind != "TABLE"
-        or not isinstance(create.this, exp.Schema)
-    ):
+    (create, _), *fillings = statements_of(path) or [(exp.null(), "")]
+    schema = create.this
+    if not isinstance(create, exp.Create) or not isinstance(schema, exp.Schema):
         raise wrong(path, "expected CREATE TABLE with its columns as the first statement")
-    name = create.this.this.name.lower()
-    if name != path.stem:
-        raise wrong(path, f"declares the table {name}: the file and its table have the same name")
-    primary_key, columns = _read_columns(create.this, path)
+    if schema.this.name.lower() != path.stem:
+        raise wrong(
+            path, f"declares the table {schema.this.name}: the file and its table have one name"
+        )
     header = Header.of(create.comments)
-    insert = suspects = None
-    reads = set[str]()
-    if len(statements) > 2:
+    primary_key, columns = _read_columns(schema, path)
+    is_repair = "repaired in python" in header.directives
+    if len(fillings) > 1:
         raise wrong(path, "expected CREATE TABLE and at most one INSERT INTO")
-    if len(statements) == 2:
-        filling, text = statements[1]
-        if "repaired in python" in header.directives:
-            suspects, reads = text, _read_suspects(filling, columns, path)
-        else:
-            insert, reads = text, _read_insert(filling, name, [c.name for c in columns], path)
-    sort_key = create.find(exp.SortKeyProperty)
-    shown_rows = header.directives.get("show rows")
-    if shown_rows is not None and not shown_rows.isdigit():
+    text, reads = "", set[str]()
+    if fillings:
+        filling, text = fillings[0]
+        is_sound = isinstance(filling, exp.Query) and len(filling.named_selects) == 1
+        if is_repair and not (is_sound and len(columns) == 2):
+            raise wrong(
+                path,
+                "a table repaired in Python has two columns, a text and its repair: expected a "
+                "SELECT of the texts as the second statement",
+            )
+        reads = _tables_read(filling if is_repair else _query_of(filling, path, columns), path)
+        reads |= {c.references.table for c in columns if c.references and not is_repair}
+    shown_rows = header.directives.get("show rows", "0")
+    if not shown_rows.isdigit():
         raise wrong(path, f"show rows is {shown_rows!r}: expected a number")
-    check_reads = {table for check in checks for table in check.reads}
-    refers_to = {c.references.table for c in columns if c.references and insert}
+    sort_key = create.find(exp.SortKeyProperty)
     contents = [path.read_bytes(), *(repr(check).encode() for check in checks)]
     return Table(
-        name=name,
+        name=path.stem,
         layer=path.parent.name,
         path=path,
         description=header.description,
@@ -237,104 +229,89 @@ def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
         primary_key=primary_key,
         sort_key=tuple(column.name.lower() for column in sort_key.this) if sort_key else (),
         create=_without_keys(create, columns),
-        insert=insert,
-        suspects=suspects,
+        insert=None if is_repair else text or None,
+        suspects=text if is_repair else None,
         source=header.directives.get("loaded from"),
         may_be_empty="may be empty" in header.directives,
-        shown_rows=int(shown_rows) if shown_rows else None,
-        upstream=tuple(sorted((reads | refers_to | check_reads) - {name})),
+        shown_rows=int(shown_rows) or None,
+        upstream=tuple(sorted(reads.union(*(check.reads for check in checks)) - {path.stem})),
         checks=checks,
     )
 
 
 def _without_keys(create: exp.Create, columns: Sequence[Column]) -> str:
-    """The statement that creates a table: Redshift would not enforce its keys, but believe them."""
+    """The statement that creates a table: Redshift would not enforce its keys, but trust them."""
     bare = create.copy()
     definitions = list(bare.find_all(exp.ColumnDef))
     for definition, column in zip(definitions, columns, strict=True):
-        encoding = [c for c in definition.constraints if isinstance(c.kind, ENCODE)]
-        definition.set("constraints", ([] if column.nullable else [NOT_NULL.copy()]) + encoding)
+        kept = [c for c in definition.constraints if isinstance(c.kind, ENCODE)]
+        if not column.nullable:
+            kept.insert(0, exp.ColumnConstraint(kind=exp.NotNullColumnConstraint()))
+        definition.set("constraints", kept)
         definition.set("kind", exp.var(column.type))
     bare.this.set("expressions", definitions)
     return bare.sql(DIALECT, comments=False)
 
 
-def _read_suspects(query: exp.Expr, columns: Sequence[Column], path: Path) -> set[str]:
-    """The tables that hold the texts; an error unless one SELECT gives them, for two columns."""
-    if not isinstance(query, exp.Query) or len(query.named_selects) != 1 or len(columns) != 2:
-        raise wrong(
-            path,
-            "a table repaired in Python has two columns, a text and its repair: expected a SELECT "
-            "of the texts as the second statement",
-        )
-    return _tables_read(query, path)
-
-
-def _read_insert(insert: exp.Expr, table: str, columns: list[str], path: Path) -> set[str]:
-    """The tables that the INSERT reads; an error unless it fills the declared columns in order."""
+def _query_of(insert: exp.Expr, path: Path, columns: Sequence[Column]) -> exp.Query:
+    """The query of the INSERT; an error unless it fills the declared columns in order."""
     if not isinstance(insert, exp.Insert) or not isinstance(insert.expression, exp.Query):
         raise wrong(path, "expected INSERT INTO ... SELECT as the second statement")
     target = insert.this
+    declared = [column.name for column in columns]
     named = [c.name.lower() for c in target.expressions] if isinstance(target, exp.Schema) else None
     selected = [c.lower() for c in insert.expression.named_selects]
-    if insert.find(exp.Table).name.lower() != table:  # type: ignore[union-attr]
-        raise wrong(path, f"the INSERT fills another table than {table}")
+    if insert.find(exp.Table).name.lower() != path.stem:  # type: ignore[union-attr]
+        raise wrong(path, f"the INSERT fills another table than {path.stem}")
     for which, found in (("INSERT INTO names", named), ("SELECT gives", selected)):
-        if found != columns:
+        if found != declared:
             raise wrong(
                 path,
                 f"{which} the columns ({', '.join(found or ['none'])}), but CREATE TABLE declares "
-                f"({', '.join(columns)}): name the same columns in the same order",
+                f"({', '.join(declared)}): name the same columns in the same order",
             )
-    return _tables_read(insert.expression, path)
+    return insert.expression
 
 
 def _read_columns(schema: exp.Schema, path: Path) -> tuple[tuple[str, ...], tuple[Column, ...]]:
+    """The primary key, and the columns."""
     definitions = [d for d in schema.expressions if isinstance(d, exp.ColumnDef)]
     if not definitions:
         raise wrong(path, "declares no columns")
-    primary_key: list[str] = []
-    references: dict[str, Reference] = {}
-    required: set[str] = set()
     for constraint in schema.find_all(exp.Constraint, exp.ColumnConstraintKind):
         if not isinstance(constraint, UNDERSTOOD):
             said = constraint.sql(DIALECT, comments=False)
             raise wrong(path, f"nothing heeds {said}: declare keys and NOT NULL, without a name")
-    for constraint in schema.expressions:
-        if isinstance(constraint, exp.PrimaryKey):
-            primary_key += [part.name.lower() for part in constraint.expressions]
-        elif isinstance(constraint, exp.ForeignKey):
-            own = [part.name.lower() for part in constraint.expressions]
-            references[own[0]] = _reference(constraint.args["reference"], len(own), path)
-    for definition in definitions:
-        name = definition.name.lower()
-        for constraint in definition.constraints:
-            kind = constraint.kind
-            if isinstance(kind, exp.PrimaryKeyColumnConstraint):
-                primary_key.append(name)
-            elif isinstance(kind, exp.NotNullColumnConstraint) and not kind.args.get("allow_null"):
-                required.add(name)
-            elif isinstance(kind, exp.Reference):
-                references[name] = _reference(kind, 1, path)
+    primary_key: list[str] = []
+    references: dict[str, Reference] = {}
+    required = set[str]()
+    kinds = [(str(d.name).lower(), c.kind) for d in definitions for c in d.constraints]
+    for name, kind in [*kinds, *(("", e) for e in schema.expressions)]:
+        if isinstance(kind, exp.PrimaryKeyColumnConstraint):
+            primary_key.append(name)
+        elif isinstance(kind, exp.PrimaryKey):
+            primary_key += [part.name.lower() for part in kind.expressions]
+        elif isinstance(kind, exp.NotNullColumnConstraint) and not kind.args.get("allow_null"):
+            required.add(name)
+        elif isinstance(kind, exp.Reference):
+            references[name] = _reference(kind, path)
+        elif isinstance(kind, exp.ForeignKey):
+            own = [part.name.lower() for part in kind.expressions]
+            references["+".join(own)] = _reference(kind.args["reference"], path)
     columns = []
     for definition in definitions:
+        name = definition.name.lower()
         if definition.kind is None:
             raise wrong(path, f"column {definition.name} has no type")
-        name = definition.name.lower()
-        spelling = spelled(definition.kind)
-        if spelling is None:
+        if (spelling := spelled(definition.kind)) is None:
             said = definition.kind.sql(DIALECT)
             raise wrong(path, f"column {name}: not both engines have the type {said}")
         # the last column's comment hangs on nodes below it, sometimes on two of them
         comments = dict.fromkeys(c.strip() for n in definition.walk() for c in n.comments or [])
+        nullable = name not in required and name not in primary_key
         columns.append(
             Column(
-                name=name,
-                key=definition.name,
-                type=spelling,
-                nullable=name not in required and name not in primary_key,
-                description=" ".join(comments),
-                references=references.get(name),
+                name, definition.name, spelling, nullable, " ".join(comments), references.get(name)
             )
         )
     names = [c.name for c in columns]
@@ -345,9 +322,9 @@ def _read_columns(schema: exp.Schema, path: Path) -> tuple[tuple[str, ...], tupl
     return tuple(primary_key), tuple(columns)
 
 
-def _reference(reference: exp.Expression, width: int, path: Path) -> Reference:
+def _reference(reference: exp.Expression, path: Path) -> Reference:
     target = reference.this
     columns = target.expressions if isinstance(target, exp.Schema) else []
-    if len(columns) != 1 or width != 1:
+    if len(columns) != 1:
         raise wrong(path, "a reference names one column of one table: REFERENCES songs (song_id)")
     return Reference(target.this.name.lower(), columns[0].name.lower())

@@ -68,12 +68,7 @@ def publish(
 ) -> Results:
     """Writes, audits and publishes a table; yields what Dagster records of it.
 
-    Args:
-        context: of the step.
-        warehouse: where the table is.
-        table: the table.
-        write: fills the table.
-        recreate: drop the table where it has another shape than its file declares.
+    `recreate` lets it drop the table where that has another shape than its file declares.
     """
     started = time.monotonic()
 
@@ -139,16 +134,10 @@ def evaluate(
 
 
 def require(session: Session, table: Table, why: str, *, rows: bool = False) -> None:
-    """Makes sure that a table that is about to be read is there.
-
-    Args:
-        session: the open transaction.
-        table: the table.
-        why: who reads it, for the message.
-        rows: it must not be empty either.
+    """Makes sure that a table that is about to be read is there, with `rows` not empty either.
 
     Raises:
-        SparkifyError: says which asset to materialize first.
+        SparkifyError: it says `why` the table is needed, and which asset to materialize first.
     """
     difference = session.shape(table)
     if difference is None:

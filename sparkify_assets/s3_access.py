@@ -75,12 +75,7 @@ class S3Access(S3Resource):
 
 @contextmanager
 def s3_errors_explained(uri: str, needs: str = READING) -> Iterator[None]:
-    """Raises what goes wrong with an object, or a folder of them, as a SparkifyError.
-
-    Args:
-        uri: what is read or written.
-        needs: the permissions that this takes.
-    """
+    """Raises what goes wrong at a URI as a SparkifyError; `needs` are the permissions it takes."""
     try:
         yield
     except ClientError as error:

@@ -27,9 +27,7 @@ class ShapeDiffers(SparkifyError):
 class Session(ABC):
     """One open transaction. Nobody else sees any of it before its end.
 
-    Args:
-        address: of the warehouse, for messages.
-        recreate: whether a table may be dropped where it has another shape than its file declares.
+    `recreate` says whether a table may be dropped where its file declares another shape.
     """
 
     def __init__(self, address: str, *, recreate: bool) -> None:
@@ -62,12 +60,7 @@ class Session(ABC):
 
     @abstractmethod
     def insert(self, landing: Landing, after_id: int = 0) -> None:
-        """Inserts what landed into the tables, which exist.
-
-        Args:
-            landing: the rows.
-            after_id: what is added to the numbers of their objects.
-        """
+        """Inserts what landed into the tables; `after_id` is added to the numbers of objects."""
 
     @abstractmethod
     def build(self, table: Table) -> None:
@@ -102,11 +95,7 @@ class Session(ABC):
         return f"it has ({', '.join(found)}), {table.path.name} declares ({', '.join(declared)})"
 
     def ensure(self, table: Table) -> None:
-        """Makes sure that a table is there, in the shape that its file declares.
-
-        Raises:
-            ShapeDiffers: it has another shape, and must not be dropped.
-        """
+        """Makes sure that a table is there, in the shape that its file declares, or raises."""
         difference = self.shape(table)
         if difference and not self.recreate:
             raise ShapeDiffers(
@@ -123,11 +112,7 @@ class Session(ABC):
         self.execute(f"DELETE FROM {self.published(table)}")
 
     def fill(self, table: Table) -> None:
-        """Runs the table's INSERT.
-
-        Raises:
-            SparkifyError: it fails, with the engine's reason.
-        """
+        """Runs the table's INSERT; an error says why it fails."""
         try:
             self.execute(table.insert or "")
         except SparkifyError as error:
@@ -167,10 +152,8 @@ class Warehouse(dg.ConfigurableResource[Any], ABC):
     ) -> AbstractContextManager[Session]:
         """Opens a transaction: committed at the end of the block, rolled back by an exception.
 
-        Args:
-            label: what an administrator of the warehouse may know it by.
-            read_only: sees one state of the tables, changes nothing and keeps no writer waiting.
-            recreate: whether a table may be dropped where its file declares another shape.
+        An administrator sees its `label`. If `read_only`, it sees one state of the tables, changes
+        nothing and keeps no writer waiting. For `recreate` see `Session`.
 
         Raises:
             SparkifyError: the warehouse cannot be reached, or somebody else has locked it.

@@ -94,11 +94,9 @@ def work_folder(uri: str) -> Iterator[WorkFolder]:
     work.clear()
     try:
         yield work
-    except BaseException:
-        with suppress(SparkifyError):
+    finally:
+        with suppress(SparkifyError):  # whatever stays is removed by the next load, or it says why
             work.discard()
-        raise
-    work.discard()
 
 
 def copy_landed(
@@ -111,16 +109,9 @@ def copy_landed(
     role: str,
     slices: int,
 ) -> None:
-    """Copies the rows that landed for a table into it.
+    """Copies the rows that landed for a table into it, in one file for each of the slices.
 
-    Args:
-        session: the open transaction.
-        table: the table, which exists.
-        landing: the rows.
-        after_id: what is added to the numbers of their objects.
-        work: where their files are written.
-        role: ARN of the role by which Redshift reads them, or `default`.
-        slices: of the cluster, which read one file each.
+    Redshift reads the files by `role`, an ARN or `default`.
 
     Raises:
         SparkifyError: not every row was copied.

@@ -18,11 +18,6 @@ CONNECT_SECONDS = 20
 def connect(settings: RedshiftSettings, *, address: str, label: str) -> Any:
     """A connection of the driver, on which every statement is committed by itself.
 
-    Args:
-        settings: where Redshift is, and how to log in.
-        address: of the warehouse, for messages.
-        label: what an administrator may know the connection by.
-
     Raises:
         SparkifyError: the login failed; it says what to do.
     """
