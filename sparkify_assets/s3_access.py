@@ -21,11 +21,11 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 from botocore.parsers import ResponseParserError
-from dagster_aws.s3 import S3Resource
 
 from sparkify_assets.errors import SparkifyError
 
 CONNECTIONS = 32  # requests at once
+ATTEMPTS = 5  # of a request
 TIMEOUT_SECONDS = 20  # for a connection, and for the next bytes on it
 
 CREDENTIALS = "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -48,29 +48,23 @@ REMEDIES = {
 }
 
 
-class S3Access(S3Resource):
-    """dagster-aws' S3 resource, with more connections and shorter timeouts than its client has."""
+def s3_client(*, anonymous: bool = False) -> Any:
+    """A client that many threads may use at once.
 
-    def get_client(self) -> Any:
-        """A client that many threads may use at once.
-
-        Raises:
-            SparkifyError: the AWS configuration is wrong.
-        """
-        config = Config(
-            max_pool_connections=CONNECTIONS,
-            connect_timeout=TIMEOUT_SECONDS,
-            read_timeout=TIMEOUT_SECONDS,
-            retries={"mode": "standard", "total_max_attempts": self.max_attempts},
-            signature_version=UNSIGNED if self.use_unsigned_session else None,
-        )
-        try:
-            session = boto3.session.Session(profile_name=self.profile_name)
-            return session.client(
-                "s3", region_name=self.region_name, endpoint_url=self.endpoint_url, config=config
-            )
-        except (BotoCoreError, ValueError) as error:
-            raise SparkifyError(f"S3: wrong AWS configuration: {error}") from None
+    Raises:
+        SparkifyError: the AWS configuration is wrong.
+    """
+    config = Config(
+        max_pool_connections=CONNECTIONS,
+        connect_timeout=TIMEOUT_SECONDS,
+        read_timeout=TIMEOUT_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        signature_version=UNSIGNED if anonymous else None,
+    )
+    try:
+        return boto3.client("s3", config=config)
+    except (BotoCoreError, ValueError) as error:
+        raise SparkifyError(f"S3: wrong AWS configuration: {error}") from None
 
 
 @contextmanager

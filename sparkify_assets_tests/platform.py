@@ -15,6 +15,7 @@ from sparkify_assets.definitions import SQL, build_defs
 from sparkify_assets.settings import Settings
 from sparkify_assets.warehouse import warehouse_of
 from sparkify_assets.warehouse.redshift import MUTEX, RedshiftWarehouse
+from sparkify_assets.warehouse.redshift_login import connect
 from sparkify_assets_tests.redshift_server import RedshiftServer
 from sparkify_assets_tests.s3_server import BUCKET
 
@@ -186,7 +187,7 @@ class LivePlatform(RedshiftPlatform):
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         warehouse = warehouse_of(Settings(**self.settings))
         assert isinstance(warehouse, RedshiftWarehouse)
-        with warehouse.connect("test") as connection:
+        with connect(warehouse.settings, address=warehouse.address, label="test") as connection:
             cursor = connection.cursor()
             cursor.execute(f"SET search_path TO {self.schema}")
             cursor.execute(query)

@@ -25,12 +25,10 @@ def sources_of(settings: Settings) -> dict[str, Source]:
             sources[name] = FolderSource(name, variable, _folder(place))
         else:
             # imported here, since it takes 0.7 s in every process
-            from sparkify_assets.s3_access import S3Access
             from sparkify_assets.sources.s3 import S3Source
 
-            access = S3Access(use_unsigned_session=settings.s3_anonymous)
             bucket, _, folder = place.removeprefix("s3://").rstrip("/").partition("/")
-            sources[name] = S3Source(name, variable, bucket, folder, access)
+            sources[name] = S3Source(name, variable, bucket, folder, settings.s3_anonymous)
     return sources
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from botocore.exceptions import HTTPClientError, IncompleteReadError
+from dagster_aws.s3.sensor import get_objects
 
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.s3_access import CONNECTIONS, S3Access, s3_errors_explained
+from sparkify_assets.s3_access import ATTEMPTS, CONNECTIONS, s3_client, s3_errors_explained
 from sparkify_assets.scratch import scratch_folder
 from sparkify_assets.sources.base import (
     InputObject,
@@ -41,7 +42,7 @@ class S3Source(Source):
 
     bucket: str
     folder: str
-    access: S3Access
+    anonymous: bool
 
     @property
     def uri(self) -> str:
@@ -51,20 +52,15 @@ class S3Source(Source):
         within = self.within(prefix)
         found = []
         with s3_errors_explained(within):
-            pages = self._client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=self._key(within)):
-                for entry in page.get("Contents", []):
-                    uri = f"s3://{self.bucket}/{entry['Key']}"
-                    names = uri.removeprefix(f"{self.uri}/").split("/")
-                    # a key that ends with a slash is how consoles show an empty folder
-                    if names[-1] and not is_hidden(names):
-                        found.append(InputObject(uri, entry["Size"], entry["ETag"].strip('"')))
-            if not found:
-                name = self._key(within).rstrip("/")
-                first = self._client.list_objects_v2(Bucket=self.bucket, Prefix=name, MaxKeys=1)
-                if name in [entry["Key"] for entry in first.get("Contents", [])]:
-                    raise self.wrong("is an object, not the folder that holds them", prefix)
-                raise self.wrong("holds no object (hidden ones are not data)", prefix)
+            entries: list[Any] = get_objects(self.bucket, self._key(within), client=self._client)
+            for entry in entries:
+                uri = f"s3://{self.bucket}/{entry['Key']}"
+                names = uri.removeprefix(f"{self.uri}/").split("/")
+                # a key that ends with a slash is how consoles show an empty folder
+                if names[-1] and not is_hidden(names):
+                    found.append(InputObject(uri, entry["Size"], entry["ETag"].strip('"')))
+        if not found:
+            raise self.wrong("is no folder that holds objects (hidden ones are not data)", prefix)
         return sorted(found, key=lambda o: o.uri)
 
     @contextmanager
@@ -90,7 +86,7 @@ class S3Source(Source):
 
     @cached_property
     def _client(self) -> Any:
-        return self.access.get_client()
+        return s3_client(anonymous=self.anonymous)
 
     def _fetch(
         self, wanted: list[tuple[InputObject, Path]], fetched: Callable[[int, int], None]
@@ -122,7 +118,7 @@ class S3Source(Source):
             s3_errors_explained(item.uri),
             open(os.open(path, os.O_CREAT | os.O_WRONLY), "wb") as file,  # noqa: PTH123
         ):
-            for attempt in range(self.access.max_attempts):
+            for attempt in range(ATTEMPTS):
                 answer = self._client.get_object(
                     Bucket=self.bucket,
                     Key=self._key(item.uri),
@@ -135,7 +131,7 @@ class S3Source(Source):
                         file.write(block)
                     break
                 except BROKEN_OFF:
-                    if attempt + 1 == self.access.max_attempts:
+                    if attempt + 1 == ATTEMPTS:
                         raise
                     time.sleep(random.random() * 2**attempt)  # noqa: S311  # no secret
         return int(end == item.size), end - start

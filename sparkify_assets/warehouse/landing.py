@@ -5,14 +5,16 @@ the rows from here, and the connections of both DuckDB files have the settings b
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import duckdb
 from duckdb import DuckDBPyConnection
 
 from sparkify_assets.catalog import Table
+from sparkify_assets.errors import SparkifyError
 from sparkify_assets.scratch import scratch_folder
 
 # DuckDB computes as Redshift does. (Rows of a table have no order; keeping it would cost.)
@@ -28,6 +30,7 @@ OFFLINE: dict[str, Any] = {  # nothing is downloaded at run time
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
 }
+NO_ROOM = (duckdb.IOException, duckdb.TransactionException, duckdb.OutOfMemoryException)
 
 
 def quote(identifier: str) -> str:
@@ -95,10 +98,16 @@ def landed_columns(table: Table, after_id: int) -> str:
 
 @contextmanager
 def landing_for(tables: Sequence[Table]) -> Iterator[Landing]:
-    """A place for rows of tables to land, for the time of the block."""
-    with scratch_folder() as folder:
-        landing = Landing(folder, tables)
-        try:
+    """A place for rows of tables to land, for the time of the block.
+
+    Raises:
+        SparkifyError: the temporary folder cannot take them.
+    """
+    try:
+        with scratch_folder() as folder, closing(Landing(folder, tables)) as landing:
             yield landing
-        finally:
-            landing.close()
+    except (OSError, *NO_ROOM) as error:
+        raise SparkifyError(
+            f"Rows on their way into the warehouse cannot be kept in {gettempdir()}: {error}. Make "
+            "room there, or set TMPDIR to another folder."
+        ) from None

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from dagster_aws.s3.sensor import get_objects
+
 from sparkify_assets.catalog import Table
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.s3_access import S3Access, s3_errors_explained
+from sparkify_assets.s3_access import s3_client, s3_errors_explained
 from sparkify_assets.warehouse.base import Session
 from sparkify_assets.warehouse.landing import Landing, landed_columns, quote
 
@@ -37,7 +39,7 @@ class WorkFolder:
         self.uri = uri
         self._bucket, _, self._prefix = uri.removeprefix("s3://").partition("/")
         self._keys: list[str] = []
-        self._client = S3Access().get_client()
+        self._client = s3_client()
 
     @cached_property
     def region(self) -> str | None:
@@ -65,9 +67,8 @@ class WorkFolder:
     def clear(self) -> None:
         """Removes every file of the folder."""
         with self._explained():
-            pages = self._client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self._bucket, Prefix=f"{self._prefix}/"):
-                self._delete([entry["Key"] for entry in page.get("Contents", [])])
+            found = get_objects(self._bucket, f"{self._prefix}/", client=self._client)
+            self._delete([entry["Key"] for entry in found])
 
     def discard(self) -> None:
         """Removes the files that were written here."""
