@@ -47,15 +47,11 @@ class Published:
 
 
 class AuditFailed(Exception):
-    """A blocking audit found violations: it rolls the transaction back.
+    """A blocking audit found violations: it rolls the transaction back."""
 
-    `rows_before` is how many rows the table had before, None where there was no table.
-    """
-
-    def __init__(self, results: list[AuditResult], rows_before: int | None) -> None:
+    def __init__(self, results: list[AuditResult]) -> None:
         super().__init__()
         self.results = results
-        self.rows_before = rows_before
 
 
 def publish(
@@ -73,11 +69,10 @@ def publish(
     started = time.monotonic()
 
     def write_and_audit(session: Session) -> Published:
-        rows_before = None if session.shape(table) is None else session.count(table.name)
         metadata, version = write(session)
         results = run_audits(session, audits_of(table))
         if any(not r.passed and r.audit.blocking for r in results):
-            raise AuditFailed(results, rows_before)
+            raise AuditFailed(results)
         session.publish(table)
         preview = session.first(table, table.shown_rows or PREVIEW_ROWS)
         return Published(results, session.count(table.name), preview, metadata, version)
@@ -88,7 +83,13 @@ def publish(
             published = warehouse.in_transaction(write_and_audit, label, recreate=recreate)
         except AuditFailed as failed:
             yield from check_results(context, table, failed.results)
-            raise _explained(warehouse.address, table, failed) from None
+            broken = [r for r in failed.results if not r.passed and r.audit.blocking]
+            found = " ".join(result.sentence for result in broken)
+            remedies = " ".join(result.audit.remedy for result in broken)
+            raise SparkifyError(
+                f"{table.name} was not published. {found} It is unchanged in {warehouse.address}, "
+                f"and nothing downstream was touched. {remedies}".rstrip()
+            ) from None
         except ShapeDiffers as difference:
             raise SparkifyError(
                 f"{difference}. To recreate it, which drops the grants on it: "
@@ -151,20 +152,4 @@ def require(session: Session, table: Table, why: str, *, rows: bool = False) -> 
     raise SparkifyError(
         f"{table.name} {problem}, and {why}. Materialize it first: dg launch --assets {table.name} "
         "(everything: dg launch --job refresh)"
-    )
-
-
-def _explained(address: str, table: Table, failed: AuditFailed) -> SparkifyError:
-    """What was found, what is still published, and what to do."""
-    broken = [r for r in failed.results if not r.passed and r.audit.blocking]
-    found = " ".join(result.sentence for result in broken)
-    remedies = " ".join(result.audit.remedy for result in broken)
-    kept = (
-        f"There is still no table {table.name} in {address}"
-        if failed.rows_before is None
-        else f"{table.name} in {address} is unchanged ({counted(failed.rows_before, 'row')})"
-    )
-    return SparkifyError(
-        f"{table.name} was not published. {found} {kept}; nothing downstream of it was touched. "
-        f"{remedies}".rstrip()
     )
