@@ -116,36 +116,16 @@ def _null_keys(table: Table) -> Audit:
 
 
 def _unique_key(table: Table) -> Audit:
-    """No group is made before the rows are numbered: who believes in the key would leave it out.
-
-    For a staging table it names the files of the copies: the first of them, and the last.
-    """
+    """No group is made before the rows are numbered: who believes in the key would leave it out."""
     keys = ", ".join(map(quote, table.primary_key))
-    ids = f", object_id, MIN(object_id) OVER (PARTITION BY {keys}) AS first_id"
-    ends = ", MIN(first_id) AS first_id, MAX(object_id) AS last_id"
-    query = (
-        f"SELECT {keys}, COUNT(*) + 1 AS copies{ends if table.source else ''} FROM (\n"
-        f"SELECT {keys}, ROW_NUMBER() OVER (PARTITION BY {keys} ORDER BY "
-        f"{'object_id' if table.source else keys}) AS nth{ids if table.source else ''}\n"
-        f"FROM {quote(table.name)}\n) AS numbered WHERE nth > 1 GROUP BY {keys}"
-    )
-    if table.source:
-        query = (
-            f"SELECT {keys}, copies, f.uri AS first_file, l.uri AS last_file FROM (\n{query}\n"
-            ") AS copied LEFT JOIN load_history AS f ON copied.first_id = f.object_id\n"
-            "LEFT JOIN load_history AS l ON copied.last_id = l.object_id"
-        )
-    remedy = (
-        "If a file was copied or renamed, undo that; if one file holds both, take one out of it; "
-        f"or load all anew: {launch_command(table.name, full_reload=True)}"
-    )
     return Audit(
         "unique_key",
         f"No two rows have the same {', '.join(table.primary_key)}.",
-        query,
+        f"SELECT {keys}, COUNT(*) + 1 AS copies FROM (\n"
+        f"SELECT {keys}, ROW_NUMBER() OVER (PARTITION BY {keys} ORDER BY {keys}) AS nth\n"
+        f"FROM {quote(table.name)}\n) AS numbered WHERE nth > 1 GROUP BY {keys}",
         unit="surplus row",
         count="COALESCE(SUM(copies - 1), 0)",
-        remedy=remedy if table.source else "",
     )
 
 

@@ -78,6 +78,7 @@ def figures_of(rows: dict[str, list[Row]]) -> list[Figure]:
         _plays_by_hour(rows["plays_by_hour"]),
         _paid_and_free(rows["plays_by_day"], rows["plays_by_level"]),
         _level_changes(rows["plays_by_day"], rows["level_changes"]),
+        *_cancellations(rows),
         _ranking("Where most is played", rows["plays_by_location"], "location"),
     ]
 
@@ -184,7 +185,25 @@ def _level_changes(days: list[Row], changes: list[Row]) -> Figure:
     )
     panel = charts.Panel("users a day", 110, parts)
     drawing = charts.by_day([day["date"] for day in days], [panel])
-    return Figure("Users who change their level", drawing, says, changes)
+    shown = [_only(row, "date", "upgrades", "downgrades") for row in changes]
+    return Figure("Users who change their level", drawing, says, shown)
+
+
+def _cancellations(rows: dict[str, list[Row]]) -> list[Figure]:
+    """Users who left, by day; nothing where the log tells of none."""
+    cancelled = {row["date"]: row["cancellations"] for row in rows["level_changes"]}
+    if not (left := sum(cancelled.values())):
+        return []
+    users = sum(row["users"] for row in rows["plays_by_level"])
+    worst = max(cancelled, key=lambda day: (cancelled[day], day))
+    says = (
+        f"{left:,} of {counted(users, 'user')} cancelled ({_share(left, users)}); most on a day, "
+        f"{cancelled[worst]:,}, on {_date(worst)}. user_activity tells what they did before."
+    )
+    days = [day["date"] for day in rows["plays_by_day"]]
+    panel = charts.Panel("users a day", 80, {"cancelled": [cancelled.get(day, 0) for day in days]})
+    shown = [{"date": day, "cancelled": users} for day, users in cancelled.items() if users]
+    return [Figure("Users who cancel", charts.by_day(days, [panel]), says, shown)]
 
 
 # --- Words -----------------------------------------------------------------------------------

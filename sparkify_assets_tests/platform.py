@@ -25,7 +25,7 @@ GROUPS = {
     "source": {"song_files", "event_files"},
     "staging": {"staging_songs", "staging_events"},
     "star": {"users", "songs", "artists", "time", "songplays"},
-    "intermediate": {"repaired_text"},
+    "intermediate": {"events", "repaired_text"},
     "report": {"listening_report"},
     "marts": {
         "catalogue_coverage",
@@ -38,6 +38,7 @@ GROUPS = {
         "plays_by_level",
         "plays_by_location",
         "sessions",
+        "user_activity",
         "user_levels",
     },
 }  # all assets

@@ -1,4 +1,7 @@
-"""What star and marts must hold, computed from the files in plain Python: a second opinion."""
+"""What events, star and marts must hold, computed from the files in plain Python: a second opinion.
+
+The tables take what `once` leaves of the records of a log that holds repetitions.
+"""
 
 import json
 from collections import defaultdict
@@ -50,6 +53,65 @@ def moment(event: Record) -> datetime:
     return EPOCH + timedelta(milliseconds=event["ts"])
 
 
+def user_of(event: Record) -> int | None:
+    return int(event["userId"]) if event.get("userId") not in ("", None) else None
+
+
+def event_id(event: Record) -> str:
+    parts = [event["sessionId"], event["itemInSession"], event["ts"], user_of(event)]
+    return "-".join(str(part) for part in parts if part is not None)
+
+
+CONTENTS = (
+    *("page", "song", "artist", "length", "level", "auth", "firstName", "lastName", "gender"),
+    *("location", "registration", "userAgent", "method", "status"),
+)
+
+
+def contents(event: Record) -> tuple[Any, ...]:
+    """What two versions of an event may differ in, in an order with unknown values last."""
+    return tuple((event.get(name) is None, event.get(name)) for name in CONTENTS)
+
+
+def once(delivered: list[Record]) -> list[Record]:
+    """Each event once; of versions with other contents the first in their order."""
+    return [min(rows, key=contents) for rows in grouped(delivered, event_id).values()]
+
+
+NEAR = 2 * 60 * 60 * 1000  # milliseconds
+
+
+def visits(events: list[Record]) -> dict[str, list[Record]]:
+    """The events of each visit, by session and user, found by a walk through each session."""
+    found: defaultdict[str, list[Record]] = defaultdict(list)
+    for session, logged in grouped(events, lambda e: e["sessionId"]).items():
+        known = [e for e in logged if user_of(e) is not None]
+        users = {user_of(e) for e in known}
+        runs: list[list[Record]] = []
+        for e in sorted(logged, key=lambda e: (e["ts"], e["itemInSession"])):
+            if user_of(e) is not None:
+                found[f"{session}-{user_of(e)}"].append(e)
+            elif len(users) < 2:
+                found["-".join(map(str, [session, *users]))].append(e)
+            elif runs and _follows(e, runs[-1][-1]):
+                runs[-1].append(e)
+            else:
+                runs.append([e])
+        for run in runs:
+            before = [e for e in known if _follows(run[0], e)]
+            after = [e for e in known if _follows(e, run[-1])]
+            moments = [max(e["ts"] for e in before)] if before else [e["ts"] for e in after]
+            nearest = {user_of(e) for e in before or after if e["ts"] == min(moments)}
+            whose = nearest if len(nearest) == 1 else []
+            found["-".join(map(str, [session, *whose]))] += run
+    return dict(found)
+
+
+def _follows(event: Record, earlier: Record) -> bool:
+    is_next = event["itemInSession"] == earlier["itemInSession"] + 1
+    return bool(is_next and 0 <= event["ts"] - earlier["ts"] <= NEAR)
+
+
 def plays_of(events: list[Record]) -> list[Record]:
     return [event for event in events if event["page"] == "NextSong"]
 
@@ -57,8 +119,8 @@ def plays_of(events: list[Record]) -> list[Record]:
 def users(events: list[Record]) -> set[tuple[Any, ...]]:
     latest: dict[int, Record] = {}
     for e in sorted(events, key=lambda e: (e["ts"], e["sessionId"], e["itemInSession"])):
-        if e["userId"]:
-            latest[int(e["userId"])] = e
+        if (user := user_of(e)) is not None:
+            latest[user] = e
     return {
         (user, e["firstName"], e["lastName"], e["gender"], e["level"]) for user, e in latest.items()
     }
@@ -114,9 +176,9 @@ def songplays(events: list[Record], catalogue: list[Record]) -> list[tuple[Any, 
         song = matches[0] if matches else {"song_id": None, "artist_id": None}
         rows.append(
             (
-                f"{e['sessionId']}-{e['itemInSession']}",
+                event_id(e),
                 moment(e),
-                int(e["userId"]) if e["userId"] else None,
+                user_of(e),
                 e["level"],
                 song["song_id"],
                 song["artist_id"],
@@ -183,7 +245,7 @@ def plays_by_day(events: list[Record], catalogue: list[Record]) -> set[tuple[Any
     for day, logged in grouped(events, lambda e: moment(e).date()).items():
         rows = played.get(day, [])
         levels = [sum(row[3] == level for row in rows) for level in ("paid", "free")]
-        active = len({e["userId"] for e in logged} - {""})
+        active = len({user_of(e) for e in logged} - {None})
         result.add((day, len(rows), *levels, listeners(rows), active))
     return result
 
@@ -191,15 +253,21 @@ def plays_by_day(events: list[Record], catalogue: list[Record]) -> set[tuple[Any
 def user_levels(events: list[Record]) -> set[tuple[Any, ...]]:
     """For events of which no two of a user are at the same moment, at different levels."""
     result = set()
-    for user, logged in grouped([e for e in events if e["userId"]], lambda e: e["userId"]).items():
+    for user, logged in by_user(events).items():
         stretches: list[tuple[str, datetime]] = []
         for e in sorted(logged, key=moment):
             if not stretches or stretches[-1][0] != e["level"]:
                 stretches.append((e["level"], moment(e)))
         ends = [begin for _, begin in stretches[1:]]
         for (level, begin), end in zip(stretches, [*ends, None], strict=True):
-            result.add((int(user), level, begin, end, end is None))
+            result.add((user, level, begin, end, end is None))
     return result
+
+
+def by_user(events: list[Record]) -> dict[int, list[Record]]:
+    """The events that tell their user, by user."""
+    groups = grouped(events, user_of)
+    return {user: rows for user, rows in groups.items() if user is not None}
 
 
 def level_changes(events: list[Record]) -> set[tuple[Any, ...]]:
@@ -207,11 +275,48 @@ def level_changes(events: list[Record]) -> set[tuple[Any, ...]]:
         user: min(s[2] for s in rows)
         for user, rows in grouped(user_levels(events), lambda s: s[0]).items()
     }
-    changes = [s for s in user_levels(events) if s[2] > first[s[0]]]
+    changes = [(s[2].date(), s[1]) for s in user_levels(events) if s[2] > first[s[0]]]
+    changes += [(row[-1].date(), "cancelled") for row in user_activity(events) if row[-1]]
     return {
-        (day, sum(s[1] == "paid" for s in rows), sum(s[1] == "free" for s in rows))
-        for day, rows in grouped(changes, lambda s: s[2].date()).items()
+        (day, *(sum(to == level for _, to in rows) for level in ("paid", "free", "cancelled")))
+        for day, rows in grouped(changes, lambda change: change[0]).items()
     }
+
+
+def user_activity(events: list[Record]) -> set[tuple[Any, ...]]:
+    result = set()
+    levels = {user[0]: user[4] for user in users(events)}
+    for user, logged in by_user(events).items():
+        registered = next((e["registration"] for e in logged if e.get("registration")), None)
+        moments = sorted(moment(e) for e in logged)
+        played = [
+            (text(e.get("song")) or "(not logged)", text(e.get("artist")) or "(not logged)")
+            for e in plays_of(logged)
+        ]
+        cancelled = [moment(e) for e in logged if e["page"] == "Cancellation Confirmation"]
+        result.add(
+            (
+                user,
+                registered and EPOCH + timedelta(seconds=registered // 1000),
+                moments[0],
+                moments[-1],
+                levels[user],
+                len({e["sessionId"] for e in logged}),
+                len({m.date() for m in moments}),
+                len(played),
+                len(set(played)),
+                len({artist for _, artist in played}),
+                *(sum(e["page"] == page for e in logged) for page in COUNTED),
+                max(cancelled, default=None),
+            )
+        )
+    return result
+
+
+COUNTED = (
+    *("Thumbs Up", "Thumbs Down", "Add to Playlist", "Add Friend", "Roll Advert", "Error"),
+    *("Submit Upgrade", "Submit Downgrade"),
+)
 
 
 DEVICES = {
@@ -224,21 +329,21 @@ DEVICES = {
 
 
 def sessions(events: list[Record]) -> set[tuple[Any, ...]]:
-    """For sessions of one user each."""
     result = set()
-    for session, logged in grouped(events, lambda e: e["sessionId"]).items():
-        by_item = sorted(logged, key=lambda e: e["itemInSession"])
-        known = [e for e in by_item if e["userId"]]
+    for visit, logged in visits(events).items():
+        known_first = sorted(logged, key=lambda e: user_of(e) is not None)
+        in_order = sorted(known_first, key=lambda e: (e["ts"], e["itemInSession"]))
+        known = [e for e in in_order if user_of(e) is not None]
         agent = known[-1]["userAgent"] if known else ""
         device = next((name for sign, name in DEVICES.items() if sign in agent), None)
         begin, end = min(map(moment, logged)), max(map(moment, logged))
         seconds = (end.replace(microsecond=0) - begin.replace(microsecond=0)).total_seconds()
-        user = int(known[-1]["userId"]) if known else None
         result.add(
             (
-                session,
-                user,
-                by_item[-1]["level"],
+                visit,
+                logged[0]["sessionId"],
+                user_of(known[-1]) if known else None,
+                in_order[-1]["level"],
                 device,
                 begin,
                 end,

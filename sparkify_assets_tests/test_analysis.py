@@ -56,16 +56,16 @@ def who_listens_most(events: Records, catalogue: Records) -> Rows:
 
 
 def how_long_are_sessions(events: Records, catalogue: Records) -> Rows:
-    known = [s for s in star.sessions(events) if s[3]]
+    known = [s for s in star.sessions(events) if s[4]]
     return most(
         [
             (
                 device,
                 len(sessions),
-                pytest.approx(sum(s[6] for s in sessions) / len(sessions) / 60),
-                pytest.approx(sum(s[8] for s in sessions) / len(sessions)),
+                pytest.approx(sum(s[7] for s in sessions) / len(sessions) / 60),
+                pytest.approx(sum(s[9] for s in sessions) / len(sessions)),
             )
-            for device, sessions in star.grouped(known, lambda s: s[3]).items()
+            for device, sessions in star.grouped(known, lambda s: s[4]).items()
         ],
         1,
         0,
@@ -86,6 +86,17 @@ def who_upgrades(events: Records, catalogue: Records) -> Rows:
     return sorted(rows, key=lambda r: (r[3], r[0]))
 
 
+def who_cancels(events: Records, catalogue: Records) -> Rows:
+    rows = []
+    users = star.grouped(star.user_activity(events), lambda u: (u[4], u[-1] is not None))
+    for group, members in sorted(users.items()):
+        days, plays, up, down, adverts = (sum(u[i] for u in members) for i in (6, 7, 10, 11, 14))
+        means = [days / len(members), plays / days]
+        means += [100 * value / plays for value in (up, down, adverts)]
+        rows.append((*group, len(members), *map(pytest.approx, means)))
+    return rows
+
+
 def what_does_the_catalogue_lack(events: Records, catalogue: Records) -> Rows:
     total = len(star.plays_of(events))
     lacking = [s for s in star.most_played_songs(events, catalogue) if not s[6]]
@@ -101,6 +112,7 @@ ANSWERS: dict[str, Callable[[Records, Records], Rows]] = {
         when_do_people_listen,
         who_listens_most,
         how_long_are_sessions,
+        who_cancels,
         who_upgrades,
         what_does_the_catalogue_lack,
     )
@@ -132,7 +144,7 @@ def test_answers_on_the_sample(
     expected = ANSWERS[question](events, catalogue)
     if question == "the_old_scripts_query":
         expected = sorted(expected, key=repr)
-    assert len(expected) > 2
+    assert len(expected) > 1
     assert ask(sample, question) == expected
 
 

@@ -69,7 +69,9 @@ def test_several_songs_of_a_title_match_once(
     platform.write_songs({"song_id": i, "duration": d} for i, d in durations.items())
     platform.write_events([{"length": length}])
     assert platform.make("songplays").success
-    assert platform.rows("SELECT songplay_id, song_id FROM songplays") == [("1-0", match)]
+    assert platform.rows("SELECT songplay_id, song_id FROM songplays") == [
+        ("1-0-1541105830796-7", match)
+    ]
 
 
 def test_outer_blanks_do_not_keep_a_play_from_its_song(platform: Platform) -> None:

@@ -19,13 +19,15 @@ SELECT
 FROM (SELECT COUNT(*) AS plays, COUNT(p.song_id) AS matched FROM songplays AS p) AS repaired
 CROSS JOIN (
     SELECT COUNT(*) AS matched
-    FROM staging_events AS e
+    FROM events AS e
     INNER JOIN (
         SELECT DISTINCT
             TRIM(BOTH ' ' FROM s.title) AS title,
             TRIM(BOTH ' ' FROM s.artist_name) AS artist_name
         FROM staging_songs AS s
     ) AS c
-        ON TRIM(BOTH ' ' FROM e.song) = c.title AND TRIM(BOTH ' ' FROM e.artist) = c.artist_name
+        ON
+            COALESCE(e.song_before_repair, e.song) = c.title
+            AND COALESCE(e.artist_before_repair, e.artist) = c.artist_name
     WHERE e.page = 'NextSong'
 ) AS found;

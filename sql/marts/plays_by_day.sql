@@ -20,8 +20,8 @@ SELECT
     COALESCE(played.listeners, 0) AS listeners,
     active.active_users
 FROM (
-    SELECT CAST(e.ts AS DATE) AS date, COUNT(DISTINCT e.userid) AS active_users
-    FROM staging_events AS e
+    SELECT CAST(e.ts AS DATE) AS date, COUNT(DISTINCT e.user_id) AS active_users
+    FROM events AS e
     GROUP BY CAST(e.ts AS DATE)
 ) AS active
 LEFT JOIN (

@@ -1,6 +1,7 @@
--- One row is one session: what one user did in one visit, from its first event to its last.
+-- One row is one visit of one user, from its first event to its last. What nobody can be told of in a session is a visit, too.
 CREATE TABLE sessions (
-    session_id BIGINT NOT NULL PRIMARY KEY, -- session, natural key
+    visit_id VARCHAR(48) NOT NULL PRIMARY KEY, -- session and user, as text: 139-8; natural key
+    session_id BIGINT NOT NULL, -- session as logged; some logs share one among users
     user_id BIGINT REFERENCES users (user_id), -- who it was; null where nobody logged in
     level VARCHAR(16), -- free or paid, at the end
     device_family VARCHAR(16), -- iPhone, iPad, Android, Windows, Mac, Linux or Other; null where nobody logged in
@@ -15,49 +16,53 @@ DISTSTYLE EVEN
 SORTKEY (started_at);
 
 INSERT INTO sessions (
-    session_id, user_id, level, device_family, started_at, ended_at, length_seconds, events, plays
+    visit_id, session_id, user_id, level, device_family, started_at, ended_at, length_seconds, events, plays
 )
 WITH totals AS (
     SELECT
-        e.sessionid,
+        e.visit_id,
+        MAX(e.session_id) AS session_id, -- all events of a visit have the same
+        MAX(e.user_id) AS user_id, -- those of its events that have one, have the same
         MIN(e.ts) AS started_at,
         MAX(e.ts) AS ended_at,
         COUNT(*) AS events,
         COUNT(CASE WHEN e.page = 'NextSong' THEN 1 END) AS plays
-    FROM staging_events AS e
-    GROUP BY e.sessionid
+    FROM events AS e
+    GROUP BY e.visit_id
 ),
 
 ends AS (
     SELECT
-        e.sessionid,
-        TRIM(BOTH ' ' FROM e.level) AS level,
-        ROW_NUMBER() OVER (PARTITION BY e.sessionid ORDER BY e.iteminsession DESC) AS recency
-    FROM staging_events AS e
+        e.visit_id,
+        e.level,
+        ROW_NUMBER() OVER (
+            PARTITION BY e.visit_id ORDER BY e.ts DESC, e.item_in_session DESC, e.user_id
+        ) AS recency
+    FROM events AS e
 ),
 
 visitors AS (
     SELECT
-        e.sessionid,
-        e.userid,
-        e.useragent,
-        ROW_NUMBER() OVER (PARTITION BY e.sessionid ORDER BY e.iteminsession DESC) AS recency
-    FROM staging_events AS e
-    WHERE e.userid IS NOT NULL
+        e.visit_id,
+        e.user_agent,
+        ROW_NUMBER() OVER (PARTITION BY e.visit_id ORDER BY e.ts DESC, e.item_in_session DESC) AS recency
+    FROM events AS e
+    WHERE e.user_id IS NOT NULL
 )
 
 SELECT
-    t.sessionid AS session_id,
-    v.userid AS user_id,
+    t.visit_id,
+    t.session_id,
+    t.user_id,
     x.level,
     CASE
-        WHEN v.useragent IS NULL THEN NULL
-        WHEN v.useragent LIKE '%iPhone%' THEN 'iPhone'
-        WHEN v.useragent LIKE '%iPad%' THEN 'iPad'
-        WHEN v.useragent LIKE '%Android%' THEN 'Android'
-        WHEN v.useragent LIKE '%Windows%' THEN 'Windows'
-        WHEN v.useragent LIKE '%Macintosh%' THEN 'Mac'
-        WHEN v.useragent LIKE '%Linux%' THEN 'Linux'
+        WHEN v.user_agent IS NULL THEN NULL
+        WHEN v.user_agent LIKE '%iPhone%' THEN 'iPhone'
+        WHEN v.user_agent LIKE '%iPad%' THEN 'iPad'
+        WHEN v.user_agent LIKE '%Android%' THEN 'Android'
+        WHEN v.user_agent LIKE '%Windows%' THEN 'Windows'
+        WHEN v.user_agent LIKE '%Macintosh%' THEN 'Mac'
+        WHEN v.user_agent LIKE '%Linux%' THEN 'Linux'
         ELSE 'Other'
     END AS device_family,
     t.started_at,
@@ -67,5 +72,5 @@ SELECT
     t.events,
     t.plays
 FROM totals AS t
-INNER JOIN ends AS x ON t.sessionid = x.sessionid AND x.recency = 1
-LEFT JOIN visitors AS v ON t.sessionid = v.sessionid AND v.recency = 1;
+INNER JOIN ends AS x ON t.visit_id = x.visit_id AND x.recency = 1
+LEFT JOIN visitors AS v ON t.visit_id = v.visit_id AND v.recency = 1;

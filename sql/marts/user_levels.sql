@@ -13,40 +13,40 @@ DISTSTYLE ALL
 SORTKEY (user_id, valid_from);
 
 INSERT INTO user_levels (user_id, level, valid_from, valid_to, is_current)
-WITH events AS (
+WITH told AS (
     SELECT
-        e.userid,
+        e.user_id,
         e.ts,
-        TRIM(BOTH ' ' FROM e.level) AS level,
+        e.level,
         ROW_NUMBER() OVER (
-            PARTITION BY e.userid, e.ts ORDER BY e.sessionid DESC, e.iteminsession DESC
+            PARTITION BY e.user_id, e.ts ORDER BY e.session_id DESC, e.item_in_session DESC
         ) AS recency
-    FROM staging_events AS e
-    WHERE e.userid IS NOT NULL AND TRIM(BOTH ' ' FROM e.level) <> ''
+    FROM events AS e
+    WHERE e.user_id IS NOT NULL AND e.level <> ''
 ),
 
 moments AS (
     SELECT
-        e.userid,
-        e.ts,
-        e.level,
-        LAG(e.level) OVER (PARTITION BY e.userid ORDER BY e.ts) AS level_before
-    FROM events AS e
-    WHERE e.recency = 1
+        t.user_id,
+        t.ts,
+        t.level,
+        LAG(t.level) OVER (PARTITION BY t.user_id ORDER BY t.ts) AS level_before
+    FROM told AS t
+    WHERE t.recency = 1
 ),
 
 stretches AS (
     SELECT
-        m.userid,
+        m.user_id,
         m.level,
         m.ts AS valid_from,
-        LEAD(m.ts) OVER (PARTITION BY m.userid ORDER BY m.ts) AS valid_to
+        LEAD(m.ts) OVER (PARTITION BY m.user_id ORDER BY m.ts) AS valid_to
     FROM moments AS m
     WHERE m.level_before IS NULL OR m.level_before <> m.level
 )
 
 SELECT
-    s.userid AS user_id,
+    s.user_id,
     s.level,
     s.valid_from,
     s.valid_to,

@@ -1,8 +1,8 @@
--- One row is one event of the activity log, as logged. The .sql file spells each column as its key in the JSON.
+-- One row is one record of the activity log, as delivered: an event that was delivered twice has two. The .sql file spells each column as its key in the JSON.
 -- loaded from: event_files
 CREATE TABLE staging_events (
     artist VARCHAR(1024), -- artist of the song played, as logged; null on every page but NextSong
-    auth VARCHAR(64), -- Logged In or Logged Out
+    auth VARCHAR(64), -- Logged In, Logged Out, Guest or Cancelled
     firstName VARCHAR(1024), -- first name of the user; null when logged out
     gender VARCHAR(16), -- F or M; null when logged out
     itemInSession INTEGER NOT NULL, -- number of the event in its session, from 0
@@ -13,14 +13,13 @@ CREATE TABLE staging_events (
     method VARCHAR(16), -- HTTP method: PUT or GET
     page VARCHAR(64) NOT NULL, -- page of the app; NextSong is a play
     registration DOUBLE PRECISION, -- when the user registered, epoch milliseconds
-    sessionId BIGINT NOT NULL, -- session; with itemInSession the natural key of an event
+    sessionId BIGINT NOT NULL, -- session; some logs share one among users
     song VARCHAR(1024), -- title of the song played, as logged
     status INTEGER, -- HTTP status: 200, 307 or 404
     ts TIMESTAMP NOT NULL, -- when the event happened, UTC, milliseconds; epoch milliseconds in the JSON
     userAgent VARCHAR(2048), -- browser of the user; null when logged out
     userId BIGINT, -- user; null when logged out (empty text in the JSON)
-    object_id INTEGER NOT NULL REFERENCES load_history (object_id), -- object that the row was read from
-    PRIMARY KEY (sessionId, itemInSession)
+    object_id INTEGER NOT NULL REFERENCES load_history (object_id) -- object that the row was read from
 )
 -- read whole, grouped by user, session and day: no key serves all; a file's day lies together
 DISTSTYLE EVEN

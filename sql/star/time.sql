@@ -21,4 +21,4 @@ SELECT
     CAST(EXTRACT(MONTH FROM play.ts) AS INTEGER) AS month,
     CAST(EXTRACT(YEAR FROM play.ts) AS INTEGER) AS year,
     CAST(EXTRACT(DOW FROM play.ts) AS INTEGER) AS weekday
-FROM (SELECT DISTINCT e.ts FROM staging_events AS e WHERE e.page = 'NextSong') AS play;
+FROM (SELECT DISTINCT e.ts FROM events AS e WHERE e.page = 'NextSong') AS play;

@@ -12,24 +12,22 @@ SORTKEY (user_id);
 
 INSERT INTO users (user_id, first_name, last_name, gender, level)
 SELECT
-    latest.userid AS user_id,
-    COALESCE(first_name.repaired_text, TRIM(BOTH ' ' FROM latest.firstname)) AS first_name,
-    COALESCE(last_name.repaired_text, TRIM(BOTH ' ' FROM latest.lastname)) AS last_name,
-    TRIM(BOTH ' ' FROM latest.gender) AS gender,
-    TRIM(BOTH ' ' FROM latest.level) AS level
+    latest.user_id,
+    latest.first_name,
+    latest.last_name,
+    latest.gender,
+    latest.level
 FROM (
     SELECT
-        e.userid,
-        e.firstname,
-        e.lastname,
+        e.user_id,
+        e.first_name,
+        e.last_name,
         e.gender,
         e.level,
         ROW_NUMBER() OVER (
-            PARTITION BY e.userid ORDER BY e.ts DESC, e.sessionid DESC, e.iteminsession DESC
+            PARTITION BY e.user_id ORDER BY e.ts DESC, e.session_id DESC, e.item_in_session DESC
         ) AS recency
-    FROM staging_events AS e
-    WHERE e.userid IS NOT NULL
+    FROM events AS e
+    WHERE e.user_id IS NOT NULL
 ) AS latest
-LEFT JOIN repaired_text AS first_name ON TRIM(BOTH ' ' FROM latest.firstname) = first_name.raw_text
-LEFT JOIN repaired_text AS last_name ON TRIM(BOTH ' ' FROM latest.lastname) = last_name.raw_text
 WHERE latest.recency = 1;

@@ -1,0 +1,226 @@
+-- One row is one event of the activity log: identified, counted once, with its user and its visit, its text repaired.
+-- Star and marts read this table; staging_events keeps what was delivered, repetitions and contradictions included.
+CREATE TABLE events (
+    event_id VARCHAR(96) NOT NULL PRIMARY KEY, -- session, item, epoch milliseconds and user, as text: 139-1-1541106106796-8; without a user 139-1-1541106106796
+    session_id BIGINT NOT NULL, -- session as logged; some logs share one among users
+    item_in_session INTEGER NOT NULL, -- number of the event in its session, from 0
+    ts TIMESTAMP NOT NULL, -- when the event happened, UTC, milliseconds
+    user_id BIGINT, -- user; null when logged out
+    visit_id VARCHAR(48) NOT NULL, -- visit that the event is part of, session and user, as text: 139-8; where nobody's, the session alone
+    page VARCHAR(64) NOT NULL, -- page of the app; NextSong is a play
+    auth VARCHAR(64), -- Logged In, Logged Out, Guest or Cancelled
+    level VARCHAR(16), -- free or paid, when the event happened
+    first_name VARCHAR(1024), -- first name of the user, repaired
+    last_name VARCHAR(1024), -- last name of the user, repaired
+    gender VARCHAR(16), -- F or M
+    location VARCHAR(2048), -- where the user is, repaired
+    registered_at TIMESTAMP, -- when the user registered, UTC, cut to the second
+    user_agent VARCHAR(2048), -- browser of the user
+    method VARCHAR(16), -- HTTP method: PUT or GET
+    status INTEGER, -- HTTP status: 200, 307 or 404
+    song VARCHAR(1024), -- title of the song played, repaired
+    artist VARCHAR(1024), -- artist of the song played, repaired
+    length DOUBLE PRECISION, -- duration of the song played, seconds
+    song_before_repair VARCHAR(1024), -- title as logged, where repair changed it
+    artist_before_repair VARCHAR(1024), -- artist as logged, where repair changed it
+    deliveries INTEGER NOT NULL, -- rows of staging_events that are this event
+    versions INTEGER NOT NULL -- different contents among them; 1 unless they contradict each other
+)
+-- a session's events, and so a visit's, lie on one node; in order of time for what asks for days
+DISTKEY (session_id)
+SORTKEY (ts);
+
+INSERT INTO events (
+    event_id, session_id, item_in_session, ts, user_id, visit_id, page, auth, level, first_name, last_name, gender,
+    location, registered_at, user_agent, method, status, song, artist, length, song_before_repair,
+    artist_before_repair, deliveries, versions
+)
+-- An event is known by session, item, time and user: session ids are shared by users, and random ones collide.
+-- What one such key has several rows of was delivered several times.
+WITH repeated AS (
+    SELECT e.sessionid, e.iteminsession, e.ts, e.userid, COUNT(*) AS deliveries
+    FROM staging_events AS e
+    GROUP BY e.sessionid, e.iteminsession, e.ts, e.userid
+    HAVING COUNT(*) > 1
+),
+
+-- Of rows with one key and other contents the first in the order of their contents counts, known values before null:
+-- whatever the order in which they were loaded.
+numbered AS (
+    SELECT
+        e.*,
+        r.deliveries,
+        ROW_NUMBER() OVER (
+            PARTITION BY e.sessionid, e.iteminsession, e.ts, e.userid
+            ORDER BY
+                e.page, e.song, e.artist, e.length, e.level, e.auth, e.firstname, e.lastname, e.gender,
+                e.location, e.registration, e.useragent, e.method, e.status
+        ) AS preference,
+        DENSE_RANK() OVER (
+            PARTITION BY e.sessionid, e.iteminsession, e.ts, e.userid
+            ORDER BY
+                e.page, e.song, e.artist, e.length, e.level, e.auth, e.firstname, e.lastname, e.gender,
+                e.location, e.registration, e.useragent, e.method, e.status
+        ) AS version
+    FROM staging_events AS e
+    INNER JOIN repeated AS r
+        ON
+            e.sessionid = r.sessionid AND e.iteminsession = r.iteminsession AND e.ts = r.ts
+            AND (e.userid = r.userid OR (e.userid IS NULL AND r.userid IS NULL))
+),
+
+chosen AS (
+    SELECT n.*, MAX(n.version) OVER (PARTITION BY n.sessionid, n.iteminsession, n.ts, n.userid) AS versions
+    FROM numbered AS n
+),
+
+once AS (
+    SELECT e.*, 1 AS deliveries, 1 AS preference, 1 AS version, 1 AS versions
+    FROM staging_events AS e
+    LEFT JOIN repeated AS r
+        ON
+            e.sessionid = r.sessionid AND e.iteminsession = r.iteminsession AND e.ts = r.ts
+            AND (e.userid = r.userid OR (e.userid IS NULL AND r.userid IS NULL))
+    WHERE r.sessionid IS NULL
+    UNION ALL
+    SELECT c.* FROM chosen AS c WHERE c.preference = 1
+),
+
+-- An event without a user is part of the visit of its session's one user. Where users share the session, it follows
+-- the numbers: of a run of such events, the visit of the event with the number before the first, up to two hours
+-- earlier and the latest of several, else of the event with the number after the last, likewise. Where that is
+-- none, or two users' at once, it is nobody's.
+visitors AS (
+    SELECT e.sessionid, MIN(e.userid) AS first_user, MAX(e.userid) AS last_user
+    FROM staging_events AS e
+    GROUP BY e.sessionid
+),
+
+loose AS (
+    SELECT DISTINCT e.sessionid, e.iteminsession, e.ts
+    FROM staging_events AS e
+    INNER JOIN visitors AS v ON e.sessionid = v.sessionid
+    WHERE e.userid IS NULL AND v.first_user < v.last_user
+),
+
+steps AS (
+    SELECT
+        l.sessionid,
+        l.iteminsession,
+        l.ts,
+        CASE
+            WHEN
+                l.iteminsession = 1 + LAG(l.iteminsession) OVER (
+                    PARTITION BY l.sessionid ORDER BY l.ts, l.iteminsession
+                )
+                AND l.ts <= INTERVAL '2 hours' + LAG(l.ts) OVER (
+                    PARTITION BY l.sessionid ORDER BY l.ts, l.iteminsession
+                )
+                THEN 0
+            ELSE 1
+        END AS begins_run
+    FROM loose AS l
+),
+
+runs AS (
+    SELECT
+        s.sessionid,
+        s.iteminsession,
+        s.ts,
+        SUM(s.begins_run) OVER (
+            PARTITION BY s.sessionid ORDER BY s.ts, s.iteminsession ROWS UNBOUNDED PRECEDING
+        ) AS run
+    FROM steps AS s
+),
+
+sides AS (
+    SELECT
+        r.sessionid,
+        r.iteminsession,
+        r.ts,
+        side.is_after,
+        CASE WHEN side.is_after = 0 THEN MIN(r.iteminsession) OVER (PARTITION BY r.sessionid, r.run, side.is_after) - 1
+            ELSE MAX(r.iteminsession) OVER (PARTITION BY r.sessionid, r.run, side.is_after) + 1 END AS neighbour,
+        MIN(r.ts) OVER (PARTITION BY r.sessionid, r.run, side.is_after) AS first_ts,
+        MAX(r.ts) OVER (PARTITION BY r.sessionid, r.run, side.is_after) AS last_ts
+    FROM runs AS r
+    CROSS JOIN (SELECT 0 AS is_after UNION ALL SELECT 1 AS is_after) AS side
+),
+
+neighbours AS (
+    SELECT
+        s.sessionid,
+        s.iteminsession,
+        s.ts,
+        e.userid,
+        RANK() OVER (
+            PARTITION BY s.sessionid, s.iteminsession, s.ts
+            ORDER BY s.is_after, CASE WHEN s.is_after = 0 THEN e.ts END DESC, e.ts
+        ) AS distance
+    FROM sides AS s
+    INNER JOIN staging_events AS e ON s.sessionid = e.sessionid AND s.neighbour = e.iteminsession
+    WHERE
+        e.userid IS NOT NULL
+        AND (
+            (s.is_after = 0 AND e.ts <= s.first_ts AND e.ts >= s.first_ts - INTERVAL '2 hours')
+            OR (s.is_after = 1 AND e.ts >= s.last_ts AND e.ts <= s.last_ts + INTERVAL '2 hours')
+        )
+),
+
+continued AS (
+    SELECT n.sessionid, n.iteminsession, n.ts, MIN(n.userid) AS userid
+    FROM neighbours AS n
+    WHERE n.distance = 1
+    GROUP BY n.sessionid, n.iteminsession, n.ts
+    HAVING MIN(n.userid) = MAX(n.userid)
+)
+
+SELECT
+    CAST(o.sessionid AS VARCHAR(20)) || '-' || CAST(o.iteminsession AS VARCHAR(20)) || '-'
+    || CAST(
+        CAST(EXTRACT(EPOCH FROM DATE_TRUNC('second', o.ts)) AS BIGINT) * 1000
+        + MOD(CAST(EXTRACT(MILLISECONDS FROM o.ts) AS INTEGER), 1000) -- the seconds of the minute count in some engines
+        AS VARCHAR(20)
+    )
+    || COALESCE('-' || CAST(o.userid AS VARCHAR(20)), '') AS event_id,
+    o.sessionid AS session_id,
+    o.iteminsession AS item_in_session,
+    o.ts,
+    o.userid AS user_id,
+    CAST(o.sessionid AS VARCHAR(20)) || COALESCE(
+        '-' || CAST(
+            COALESCE(o.userid, CASE WHEN v.first_user = v.last_user THEN v.first_user ELSE c.userid END)
+            AS VARCHAR(20)
+        ),
+        ''
+    ) AS visit_id,
+    TRIM(BOTH ' ' FROM o.page) AS page,
+    TRIM(BOTH ' ' FROM o.auth) AS auth,
+    TRIM(BOTH ' ' FROM o.level) AS level,
+    COALESCE(first_name.repaired_text, TRIM(BOTH ' ' FROM o.firstname)) AS first_name,
+    COALESCE(last_name.repaired_text, TRIM(BOTH ' ' FROM o.lastname)) AS last_name,
+    TRIM(BOTH ' ' FROM o.gender) AS gender,
+    COALESCE(location.repaired_text, TRIM(BOTH ' ' FROM o.location)) AS location,
+    CASE
+        WHEN o.registration BETWEEN 0 AND 253402300799999 -- to the year 9999
+            THEN TIMESTAMP '1970-01-01 00:00:00' + CAST(FLOOR(o.registration / 1000) AS BIGINT) * INTERVAL '1 second'
+    END AS registered_at,
+    TRIM(BOTH ' ' FROM o.useragent) AS user_agent,
+    TRIM(BOTH ' ' FROM o.method) AS method,
+    o.status,
+    COALESCE(song.repaired_text, TRIM(BOTH ' ' FROM o.song)) AS song,
+    COALESCE(artist.repaired_text, TRIM(BOTH ' ' FROM o.artist)) AS artist,
+    o.length,
+    song.raw_text AS song_before_repair,
+    artist.raw_text AS artist_before_repair,
+    o.deliveries,
+    o.versions
+FROM once AS o
+INNER JOIN visitors AS v ON o.sessionid = v.sessionid
+LEFT JOIN continued AS c
+    ON o.sessionid = c.sessionid AND o.iteminsession = c.iteminsession AND o.ts = c.ts AND o.userid IS NULL
+LEFT JOIN repaired_text AS song ON TRIM(BOTH ' ' FROM o.song) = song.raw_text
+LEFT JOIN repaired_text AS artist ON TRIM(BOTH ' ' FROM o.artist) = artist.raw_text
+LEFT JOIN repaired_text AS location ON TRIM(BOTH ' ' FROM o.location) = location.raw_text
+LEFT JOIN repaired_text AS first_name ON TRIM(BOTH ' ' FROM o.firstname) = first_name.raw_text
+LEFT JOIN repaired_text AS last_name ON TRIM(BOTH ' ' FROM o.lastname) = last_name.raw_text;
