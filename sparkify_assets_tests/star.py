@@ -87,6 +87,7 @@ def visits(events: list[Record]) -> dict[str, list[Record]]:
     for session, logged in grouped(events, lambda e: e["sessionId"]).items():
         known = [e for e in logged if user_of(e) is not None]
         users = {user_of(e) for e in known}
+        numbers = {(user_of(e), e["itemInSession"]) for e in known}
         runs: list[list[Record]] = []
         for e in sorted(logged, key=lambda e: (e["ts"], e["itemInSession"])):
             if user_of(e) is not None:
@@ -98,8 +99,17 @@ def visits(events: list[Record]) -> dict[str, list[Record]]:
             else:
                 runs.append([e])
         for run in runs:
-            before = [e for e in known if _follows(run[0], e)]
-            after = [e for e in known if _follows(e, run[-1])]
+            first, last = run[0], run[-1]
+            before = [
+                e
+                for e in known
+                if _follows(first, e) and (user_of(e), first["itemInSession"]) not in numbers
+            ]
+            after = [
+                e
+                for e in known
+                if _follows(e, last) and (user_of(e), last["itemInSession"]) not in numbers
+            ]
             moments = [max(e["ts"] for e in before)] if before else [e["ts"] for e in after]
             nearest = {user_of(e) for e in before or after if e["ts"] == min(moments)}
             whose = nearest if len(nearest) == 1 else []

@@ -87,9 +87,9 @@ once AS (
 ),
 
 -- An event without a user is part of the visit of its session's one user. Where users share the session, it follows
--- the numbers: of a run of such events, the visit of the event with the number before the first, up to two hours
--- earlier and the latest of several, else of the event with the number after the last, likewise. Where that is
--- none, or two users' at once, it is nobody's.
+-- the numbers: a run of such events is part of the visit of the event with the number before its first, up to two
+-- hours earlier and the latest of several, else of the event with the number after its last, likewise; but never of
+-- a visit that has an event with the same number. Where there is none, or of two users at once, it is nobody's.
 visitors AS (
     SELECT e.sessionid, MIN(e.userid) AS first_user, MAX(e.userid) AS last_user
     FROM staging_events AS e
@@ -133,37 +133,44 @@ runs AS (
     FROM steps AS s
 ),
 
-sides AS (
+edges AS (
     SELECT
         r.sessionid,
         r.iteminsession,
         r.ts,
-        side.is_after,
-        CASE WHEN side.is_after = 0 THEN MIN(r.iteminsession) OVER (PARTITION BY r.sessionid, r.run, side.is_after) - 1
-            ELSE MAX(r.iteminsession) OVER (PARTITION BY r.sessionid, r.run, side.is_after) + 1 END AS neighbour,
-        MIN(r.ts) OVER (PARTITION BY r.sessionid, r.run, side.is_after) AS first_ts,
-        MAX(r.ts) OVER (PARTITION BY r.sessionid, r.run, side.is_after) AS last_ts
+        side.step,
+        CASE
+            WHEN side.step = -1 THEN MIN(r.iteminsession) OVER (PARTITION BY r.sessionid, r.run)
+            ELSE MAX(r.iteminsession) OVER (PARTITION BY r.sessionid, r.run)
+        END AS edge,
+        CASE
+            WHEN side.step = -1 THEN MIN(r.ts) OVER (PARTITION BY r.sessionid, r.run)
+            ELSE MAX(r.ts) OVER (PARTITION BY r.sessionid, r.run)
+        END AS edge_ts
     FROM runs AS r
-    CROSS JOIN (SELECT 0 AS is_after UNION ALL SELECT 1 AS is_after) AS side
+    CROSS JOIN (SELECT -1 AS step UNION ALL SELECT 1 AS step) AS side
 ),
 
 neighbours AS (
     SELECT
-        s.sessionid,
-        s.iteminsession,
-        s.ts,
+        g.sessionid,
+        g.iteminsession,
+        g.ts,
         e.userid,
         RANK() OVER (
-            PARTITION BY s.sessionid, s.iteminsession, s.ts
-            ORDER BY s.is_after, CASE WHEN s.is_after = 0 THEN e.ts END DESC, e.ts
+            PARTITION BY g.sessionid, g.iteminsession, g.ts
+            ORDER BY g.step, CASE WHEN g.step = -1 THEN e.ts END DESC, e.ts
         ) AS distance
-    FROM sides AS s
-    INNER JOIN staging_events AS e ON s.sessionid = e.sessionid AND s.neighbour = e.iteminsession
+    FROM edges AS g
+    INNER JOIN staging_events AS e ON g.sessionid = e.sessionid AND g.edge + g.step = e.iteminsession
+    LEFT JOIN staging_events AS same
+        ON g.sessionid = same.sessionid AND g.edge = same.iteminsession AND e.userid = same.userid
     WHERE
         e.userid IS NOT NULL
+        AND same.sessionid IS NULL
         AND (
-            (s.is_after = 0 AND e.ts <= s.first_ts AND e.ts >= s.first_ts - INTERVAL '2 hours')
-            OR (s.is_after = 1 AND e.ts >= s.last_ts AND e.ts <= s.last_ts + INTERVAL '2 hours')
+            (g.step = -1 AND e.ts <= g.edge_ts AND e.ts >= g.edge_ts - INTERVAL '2 hours')
+            OR (g.step = 1 AND e.ts >= g.edge_ts AND e.ts <= g.edge_ts + INTERVAL '2 hours')
         )
 ),
 
