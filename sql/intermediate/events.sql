@@ -26,8 +26,8 @@ CREATE TABLE events (
     deliveries INTEGER NOT NULL, -- rows of staging_events that are this event
     versions INTEGER NOT NULL -- different contents among them; 1 unless they contradict each other
 )
--- a session's events, and so a visit's, lie on one node; in order of time for what asks for days
-DISTKEY (session_id)
+-- hardly two events share it, and time and songplays lie beside; in order of time for what asks for days
+DISTKEY (ts)
 SORTKEY (ts);
 
 INSERT INTO events (
