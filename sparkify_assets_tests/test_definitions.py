@@ -48,8 +48,8 @@ def test_every_table_carries_what_the_ui_shows(platform: Platform) -> None:
         assert spec.description
         if name in GROUPS["source"] | GROUPS["report"]:
             continue
-        made_of = {"staging": "json", "intermediate": "python"}.get(spec.group_name or "", "sql")
-        assert spec.kinds == {"duckdb", made_of}
+        made_of = {"staging_events": "json", "staging_songs": "json", "repaired_text": "python"}
+        assert spec.kinds == {"duckdb", made_of.get(name, "sql")}
         assert spec.code_version
         assert spec.metadata["dagster/table_name"] == name
         assert spec.metadata["dagster/storage_kind"] == "duckdb"

@@ -102,11 +102,11 @@ def load(platform: RedshiftPlatform, into: RedshiftWarehouse | None = None) -> L
 def publish(platform: RedshiftPlatform, into: RedshiftWarehouse | None = None) -> None:
     """Builds and publishes the users in a transaction of their own."""
     tables = Catalog.load(platform.sql).tables
-    table, repairs = tables["users"], tables["repaired_text"]
+    table, events = tables["users"], tables["events"]
 
     def work(session: Session) -> None:
-        if session.shape(repairs) is None:
-            session.create(repairs)
+        if session.shape(events) is None:
+            session.create(events)
         session.build(table, recreate=False)
         session.publish(table)
 
@@ -379,7 +379,7 @@ def test_keys_that_an_earlier_version_declared_are_dropped(either: RedshiftPlatf
     assert keys() == {"mine"}
     assert either.rows("SELECT COUNT(*) FROM seen") == [(0,)]
     either.change("INSERT INTO staging_events SELECT * FROM staging_events")
-    assert ("staging_events", "unique_key") in failed_checks(either.run("staging_events"))
+    assert ("staging_events", "records_accounted") in failed_checks(either.run("staging_events"))
 
 
 def test_a_table_that_keys_refer_to_is_made_anew(published: RedshiftPlatform) -> None:
