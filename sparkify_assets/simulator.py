@@ -1,7 +1,8 @@
 """Write made-up song and event files of the real shape, layout and oddities, at any scale.
 
-The same plan gives the same bytes on every machine, and writing twice changes nothing.
-What lives here: the catalogue, the users, their visits, and the writing of both folders.
+The log has the shape of the small public one (a file a day) or that of the large ones (one file):
+`_SMALL` and `_LARGE` say how they differ. The same plan gives the same bytes on every machine, and
+writing twice changes nothing. What lives here: catalogue, users, visits, and their files.
 """
 
 from __future__ import annotations
@@ -10,31 +11,28 @@ import argparse
 import json
 import math
 import string
-import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from itertools import accumulate, chain, count, islice, repeat
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from heapq import merge
+from itertools import accumulate, count, groupby
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
-from sparkify_assets.files import writable
+from sparkify_assets import files
 
 MARKER = ".made-by-simulator"
-FIRST_DAY = datetime(2018, 11, 1, tzinfo=UTC)
-FIRST_SECOND = int(FIRST_DAY.timestamp())
 DAY = 86_400
-MOST_DAYS = 3_650
-MILLISECONDS = 796  # the clock of the real files ticks in seconds: every time ends in these
-SONGS_PER_FOLDER = 22
+FIRST_DAY = 17_836  # since 1970: 2018-11-01
+SEED = "events 165"  # gives the default plan exactly 8,000
+MOST_SONGS = 14_896  # as many as the full public catalogue has
 
 Record = dict[str, Any]
 Text = str | int | float  # the song files spell some texts as JSON numbers
-Song = tuple[str, str, float]  # artist, title, duration
-Step = tuple[str, bool]  # page, whether the user is signed in
+Place = tuple[float | None, float | None, Text]
 
 # Texts that have hurt readers of song files: artist key, artist_name, artist_location, titles.
 _HTML = "<a href=\"http://example.com/\" onmousedown='track(7)'>Leeds &amp; York</a>"
@@ -55,92 +53,99 @@ _ODD: tuple[tuple[str, Text, Text, tuple[Text, ...]], ...] = (
 )
 _UNKNOWN_HIT = ("Björg Ásdal", "Uppgjör")  # the second most played song, in no song file
 
-_PLACES = (
-    *repeat(("", None, None), 4),
-    ("London, England", 51.50632, -0.12714),
-    ("Chicago, IL", 41.88415, -87.63241),
-    ("Bogotá, Colombia", 4.65637, -74.11779),
-    ("Ghent, Belgium", None, None),
-)
-_ADJECTIVES, _NOUNS, _SYLLABLES, _FEMALE, _MALE, _LAST_NAMES, _CITIES = (
+_PLACES: list[Place] = [*[(None, None, "")] * 3, (None, None, "Ghent, Belgium")]
+_PLACES += [(51.50632, -0.12714, "London, England"), (4.65637, -74.11779, "Bogotá, Colombia")]
+_SONG_KEYS = """num_songs artist_id artist_latitude artist_longitude artist_location artist_name \
+song_id title duration year"""
+_NULLABLE = "artist firstName gender lastName length location registration song userAgent"
+_ARTISTS = ("The {word} {noun}s", "{word} {noun}", "{word} & the {noun}s")
+_TITLES = ("{adjective} {noun}", "{adjective} {noun} of {word}", "{adjective} {noun} (Live)")
+_ADJECTIVES, _NOUNS, _SYLLABLES, _FIRST_NAMES, _LAST_NAMES, _CITIES = (
     line.split(";")
     for line in """\
 Amber;Broken;Crooked;Distant;Electric;Faded;Golden;Hollow;Idle;Last;Lonely;Neon;Pale;Silver;Wild
 Arcade;Compass;Engine;Fountain;Garden;Island;Kite;Lantern;Letter;Mirror;Orbit;Piñata;Signal;Tide
 ba;dor;el;fen;gru;hal;ix;jo;ka;lum;mer;nov;ost;pel;quil;ra;sen;tov;ul;ven;wy;zan
-Alma;Bettina;Corinne;Delphine;Femke;Gwyneth;Hedda;Ilse;Juno;Kirsi;Ottilie
-Anselm;Bertram;Caspian;Dietmar;Eamon;Fergus;Gideon;Horatio;Ivo;Jorun;Klaus;Oswin
+Alma;Bettina;Corinne;Delphine;Femke;Gwyneth;Hedda;Eamon;Fergus;Gideon;Horatio;Ivo;Jorun;Klaus
 Abernathy;Birchwood;Castellane;Dunmore;Eisley;Fairweather;Hollowell;Jespers;Kettleburn;Marchbanks
 Portland-South Portland, ME;Chicago-Naperville-Elgin, IL-IN-WI;Lansing-East Lansing, MI;Lubbock, TX
 """.splitlines()
 )
-_BROWSERS = (  # Chrome wraps its name in literal quotes, Firefox and Explorer do not
+_BROWSERS = (  # Chrome wraps its name in literal quotes, Firefox does not
     '"Mozilla/5.0 (Windows NT 6.1; WOW64) AppleWebKit/537.36 (KHTML, like Gecko) '
     'Chrome/36.0.1985.125 Safari/537.36"',
     "Mozilla/5.0 (Windows NT 6.1; WOW64; rv:31.0) Gecko/20100101 Firefox/31.0",
-    "Mozilla/5.0 (compatible; MSIE 9.0; Windows NT 6.1; WOW64; Trident/5.0)",
-    '"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_9_4) AppleWebKit/537.36 (KHTML, like Gecko) '
-    'Chrome/36.0.1985.125 Safari/537.36"',
-    '"Mozilla/5.0 (iPhone; CPU iPhone OS 7_1_2 like Mac OS X) AppleWebKit/537.51.2 (KHTML, like '
-    'Gecko) Version/7.0 Mobile/11D257 Safari/9537.53"',
-    "Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:31.0) Gecko/20100101 Firefox/31.0",
 )
-_FORMS = ("Login", "Logout", "Save Settings", "Submit Upgrade", "Submit Downgrade")
-_METHOD_AND_STATUS = dict.fromkeys(_FORMS, ("PUT", 307)) | {
-    "NextSong": ("PUT", 200),
-    "Error": ("GET", 404),
-}
+_FORMS = """Add Friend;Cancel;Login;Logout;Save Settings;Submit Downgrade;Submit Registration;\
+Submit Upgrade;Thumbs Down;Thumbs Up"""
+_REQUEST = {page: ("PUT", 307) for page in _FORMS.split(";")} | {"Error": ("GET", 404)}
+_REQUEST |= {"NextSong": ("PUT", 200), "Add to Playlist": ("PUT", 200)}
+_AUTH = {"Register": "Guest", "Submit Registration": "Guest"}
+_AUTH |= {"Cancellation Confirmation": "Cancelled"}
 _LEVEL_AFTER = {"Submit Upgrade": "paid", "Submit Downgrade": "free"}
-_NOBODY = {
-    **dict.fromkeys(("firstName", "gender", "lastName", "location", "registration", "userAgent")),
-    "userId": "",
+_THEN = {  # the page that follows a page, and how often it does
+    **dict.fromkeys(("Login", "Logout", *_LEVEL_AFTER), ("Home", 1)),
+    "Settings": ("Save Settings", 0.2),
+    "Upgrade": ("Submit Upgrade", 0.35),
+    "Downgrade": ("Submit Downgrade", 0.04),
+    "Register": ("Submit Registration", 0.3),
+    "Cancel": ("Cancellation Confirmation", 1),
 }
-_encode_event = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
+_NEVER_PLAYS = 1
+_STAGED = {  # how the first visits of some users begin, whatever chance says: second, pages
+    0: (DAY // 2, "NextSong;Downgrade;Submit Downgrade;Home;NextSong;Upgrade;Submit Upgrade;Home"),
+    _NEVER_PLAYS: (DAY // 3, "Home;Settings;end"),
+    **dict.fromkeys((2, 3), (DAY - 90, "NextSong;NextSong;NextSong")),  # together, over midnight
+}
+
+
+class _Shape(NamedTuple):
+    """How the public logs differ."""
+
+    events_a_user: int
+    events_a_visit: float  # counted in what comes out
+    servers: tuple[int, ...]  # of the users in turn; each server counts its sessions from 1
+    delivered_again: float  # share of the lines
+    next_page: dict[str, dict[str, int]]  # by level, or "out": weights, where `_THEN` names none
+
+
+_PAGES = {"Home": 150, "Settings": 80, "Help": 60, "About": 37, "Error": 13}
+_FREE = {**_PAGES, "NextSong": 7000, "Upgrade": 110, "Logout": 250, "end": 2250}
+_PAID = {**_PAGES, "NextSong": 9000, "Downgrade": 110, "Logout": 60, "end": 560}
+_OUT = {"Login": 52, "About": 4, "Help": 4, "Error": 2, "end": 38}
+_SMALL = _Shape(80, 10.4, (0,), 0, {"free": _FREE, "paid": _PAID, "out": _OUT})
+_PAGES |= {"Thumbs Up": 440, "Add to Playlist": 230, "Add Friend": 150, "Thumbs Down": 90}
+_PAGES |= {"Logout": 113, "Cancel": 2}
+_FREE = {**_PAGES, "NextSong": 7970, "Upgrade": 85, "Roll Advert": 640, "end": 170}
+_PAID = {**_PAGES, "NextSong": 8100, "Downgrade": 90, "Roll Advert": 10, "end": 80}
+_OUT = {"Login": 324, "Home": 67, "About": 43, "Help": 27, "Error": 1, "Register": 6, "end": 45}
+_SERVERS = (0, 0, 0, 1, 0, 0, 0, 2)
+_LARGE = _Shape(1_270, 64, _SERVERS, 0.001, {"free": _FREE, "paid": _PAID, "out": _OUT})
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to simulate; both counts are met exactly. From 100 songs on, every oddity is there."""
+    """What to simulate; `events` is met within some percent. 100 songs hold every oddity."""
 
     songs: int = 1_000
     events: int = 8_000
     days: int = 30
-    seed: int = 2018
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be simulated."""
-        if self.songs < 1:
-            raise ValueError(f"songs must be at least 1, not {self.songs}")
-        if not 1 <= self.days <= MOST_DAYS:
-            raise ValueError(f"days must be 1 to {MOST_DAYS}, not {self.days}")
-        if self.events < self.days:
-            raise ValueError(f"events must be {self.days} or more, one a day, not {self.events}")
 
     @classmethod
-    def of_scale(cls, scale: float, *, seed: int = 2018) -> Plan:
-        """Return the plan with `scale` times the default songs and events, in the same days."""
+    def of_scale(cls, scale: float, days: int = days) -> Plan:
+        """Return the plan with `scale` times the default songs, up to MOST_SONGS, and events."""
         if not 0 < scale < math.inf:
             raise ValueError(f"scale must be a number above 0, not {scale}")
-        songs, events = max(1, round(cls.songs * scale)), max(cls.days, round(cls.events * scale))
-        return cls(songs=songs, events=events, seed=seed)
+        songs, events = (max(1, round(number * scale)) for number in (cls.songs, cls.events))
+        return cls(min(songs, MOST_SONGS), events, days)
 
 
-@dataclass(frozen=True)
-class Written:
+class Written(NamedTuple):
     """What a call found to do: `changed` counts files created, rewritten or removed."""
 
     files: int
     changed: int
     bytes: int
-
-
-@dataclass
-class _User:
-    identity: Record
-    level: str
-    activity: float
-    plays: bool
-    free_from: int = 0  # the second the last visit ended: visits of a user never overlap
 
 
 def write_song_files(into: Path, plan: Plan) -> Written:
@@ -149,304 +154,219 @@ def write_song_files(into: Path, plan: Plan) -> Written:
     Raises:
         FileExistsError: The folder holds files that are not from here.
     """
-    songs = _catalogue(plan)
-    files = ((f"{t[2]}/{t[3]}/{t[4]}/{t}.json", json.dumps(record)) for t, record in songs)
-    return _converge(into, files, ours="[A-Z]/[A-Z]/[A-Z]/TR*.json")
+    songs = ((f"{t[2]}/{t[3]}/{t[4]}/{t}.json", json.dumps(song)) for t, song in _catalogue(plan))
+    return _converge(into, songs, ours="[A-Z]/[A-Z]/[A-Z]/TR*.json")
 
 
-def write_event_files(into: Path, plan: Plan) -> Written:
+def write_event_files(into: Path, plan: Plan, *, one_file: bool = False) -> Written:
     """Make the folder `into` hold exactly the event files of the plan, one a day.
+
+    Or one of the large shape and of any size, which is written anew even where it is there already.
 
     Raises:
         FileExistsError: The folder holds files that are not from here.
     """
-
-    def files() -> Iterator[tuple[str, str]]:
-        for day, lines in enumerate(_days_of_events(plan)):
-            name = f"{FIRST_DAY + timedelta(days=day):%Y/%m/%Y-%m-%d}-events.json"
-            ending = "\n" if day == plan.days // 2 else ""  # one real file has it, the others not
-            yield name, "\n".join(lines) + ending
-
-    return _converge(into, files(), ours="[0-9]*/[0-9]*/*-events.json")
+    one = [("2018-events.json", _Log(plan, _LARGE))]
+    return _converge(into, one if one_file else _day_files(plan), ours="**/[0-9]*-events.json")
 
 
-def _converge(into: Path, files: Iterable[tuple[str, str]], *, ours: str) -> Written:
+def _converge(into: Path, texts: Iterable[tuple[str, str | _Log]], *, ours: str) -> Written:
     """Create, rewrite and remove files until `into` holds these and no others called like ours."""
     into.mkdir(parents=True, exist_ok=True)
     marker = into / MARKER
     if not marker.exists():
         if any(into.iterdir()):
-            what = "holds files the simulator did not write: choose an empty folder"
-            raise FileExistsError(f"{into} {what}")
+            what = "the simulator did not write what is there: choose an empty folder"
+            raise FileExistsError(f"{into}: {what}")
         marker.write_text("The simulator rewrites and removes data files of this folder.\n")
     expected: set[Path] = set()
     changed = size = 0
-    for name, text in files:
-        file, content = writable(into / name), text.encode("ascii")
+    for name, text in texts:
+        path = files.writable(into / name)
         expected.add(into / name)
-        size += len(content)
-        try:
-            if file.read_bytes() == content:
-                continue
-        except FileNotFoundError:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-        changed += 1
+        same = isinstance(text, str) and path.exists() and path.read_bytes() == text.encode()
+        if not same:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.replace(path, text)
+            changed += 1
+        size += path.stat().st_size
     for path in set(into.glob(ours)) - expected:
         path.unlink()
         changed += 1
-        with suppress(OSError):  # a folder that still holds something stays
-            for folder in path.relative_to(into).parents[:-1]:
-                (into / folder).rmdir()
     return Written(files=len(expected), changed=changed, bytes=size)
-
-
-def _stream(plan: Plan, purpose: str) -> Random:
-    """Return random numbers of their own for each purpose, so that none disturbs another."""
-    return Random(f"{plan.seed}/{purpose}")  # noqa: S311
 
 
 def _code(rng: Random, prefix: str) -> str:
     return prefix + "".join(rng.choices(string.ascii_uppercase + string.digits, k=18 - len(prefix)))
 
 
-def _word(rng: Random) -> str:
-    return "".join(rng.choices(_SYLLABLES, k=3)).capitalize()
-
-
-def _artist_name(rng: Random) -> str:
-    pattern = rng.choice(("The {} {}s", "{} {}", "{} & the {}s"))
-    return pattern.format(_word(rng), rng.choice(_NOUNS))
-
-
-def _title(rng: Random) -> str:
-    pattern = rng.choice(("{} {}", "{} {} of {}", "{} {} (Live)", "{} {} (Album Version)"))
-    return pattern.format(rng.choice(_ADJECTIVES), rng.choice(_NOUNS), _word(rng))
-
-
-def _duration(rng: Random) -> float:
-    return round(rng.triangular(60, 500, 200), 5)
+def _name(rng: Random, patterns: tuple[str, ...]) -> str:
+    word = "".join(rng.choices(_SYLLABLES, k=3)).capitalize()
+    adjective, noun = rng.choice(_ADJECTIVES), rng.choice(_NOUNS)
+    return rng.choice(patterns).format(word=word, adjective=adjective, noun=noun)
 
 
 def _catalogue(plan: Plan) -> Iterator[tuple[str, Record]]:
     """Yield the track id and record of each song; a larger plan only adds songs to a smaller."""
-    rng = _stream(plan, "catalogue")
+    rng = Random("catalogue")  # noqa: S311
     odd_songs = ((key, name, place, title) for key, name, place, ts in _ODD for title in ts)
-    odd_artists: dict[str, str] = {}
-    artists: list[tuple[str, Text, tuple[Text, float | None, float | None]]] = []
+    place: Place
+    artists: list[tuple[str, str, Place]] = []
     for number in range(plan.songs):
-        title: Text = _title(rng)
+        title: Text = _name(rng, _TITLES)
         if number % 3 == 2 and (odd := next(odd_songs, None)):
             key, name, location, title = odd
-            artist_id = odd_artists.setdefault(key, _code(rng, "AR"))
-            latitude = longitude = None
+            artist_id, place = f"AR{key.upper():0<16}", (None, None, location)
         elif artists and rng.random() < 0.35:
-            artist_id, name, (location, latitude, longitude) = rng.choice(artists)
-            if rng.random() < 0.1:
-                name = f"{name} feat. {_artist_name(rng)}"
+            artist_id, name, place = rng.choice(artists)
+            name = f"{name} feat. {_name(rng, _ARTISTS)}" if rng.random() < 0.1 else name
         else:
-            artists.append((_code(rng, "AR"), _artist_name(rng), rng.choice(_PLACES)))
-            artist_id, name, (location, latitude, longitude) = artists[-1]
-        folder = number // SONGS_PER_FOLDER
+            artist_id, name, place = _code(rng, "AR"), _name(rng, _ARTISTS), rng.choice(_PLACES)
+            artists.append((artist_id, name, place))
+        duration = round(rng.triangular(60, 500, 200), 5)
+        year = 0 if rng.random() < 0.6 else rng.randint(1961, 2010)
+        values = (1, artist_id, *place, name, _code(rng, "SO"), title, duration, year)
+        folder = number // 22
         letters = (string.ascii_uppercase[folder // 26**power % 26] for power in (2, 1, 0))
-        yield (
-            _code(rng, "TR" + "".join(letters)),
-            {
-                "num_songs": 1,
-                "artist_id": artist_id,
-                "artist_latitude": latitude,
-                "artist_longitude": longitude,
-                "artist_location": location,
-                "artist_name": name,
-                "song_id": _code(rng, "SO"),
-                "title": title,
-                "duration": _duration(rng),
-                "year": 0 if rng.random() < 0.6 else rng.randint(1961, 2010),
-            },
-        )
+        record = dict(zip(_SONG_KEYS.split(), values, strict=True))
+        yield _code(rng, "TR" + "".join(letters)), record
 
 
-def _songs_by_popularity(plan: Plan) -> list[Song]:
-    """Return what users play: the catalogue, and after its 1st, 5th, ... song one it lacks."""
-    rng = _stream(plan, "unknown songs")
-    catalogue = [
-        (str(record["artist_name"]), str(record["title"]), record["duration"])
-        for _, record in _catalogue(plan)
-    ]
-    known = {song[:2] for song in catalogue}
-    unknown = chain([_UNKNOWN_HIT], ((_artist_name(rng), _title(rng)) for _ in repeat(None)))
-    songs: list[Song] = []
-    for rank, song in enumerate(catalogue):
-        songs.append(song)
-        if rank % 4 == 0:
-            artist, title = next(pair for pair in unknown if pair not in known)
-            songs.append((artist, title, _duration(rng)))
-    return [(_damaged(artist), _damaged(title), duration) for artist, title, duration in songs]
+def _songs_by_popularity(plan: Plan) -> Iterator[tuple[str, int]]:
+    """Yield what users play, as JSON and in seconds; every fifth song is not in the catalogue.
 
-
-def _damaged(text: str) -> str:
-    """Return text as the event log spells it: UTF-8 taken for Latin-1, twice, as in the real one.
-
-    Björk becomes Bj, four other characters and rk.
+    The log spells texts like the real one: UTF-8 taken for Latin-1, twice.
     """
-    for _ in range(2):
-        text = text.encode("utf-8").decode("latin-1")
-    return text
+    rng = Random("unknown songs")  # noqa: S311
+    for number, (_, song) in enumerate(_catalogue(plan)):
+        played = [(song["artist_name"], song["title"], song["duration"])]
+        if number % 4 == 0:  # no artist of the catalogue is called a trio
+            unknown = f"{_name(rng, _ARTISTS)} Trio", _name(rng, _TITLES)
+            played.append((*(unknown if number else _UNKNOWN_HIT), rng.randint(60, 500) + 0.5))
+        for artist, title, length in played:
+            text = _inner({"artist": str(artist), "song": str(title), "length": length})
+            yield "," + text.encode().decode("latin-1").encode().decode("latin-1"), int(length)
 
 
-def _users(plan: Plan, rng: Random) -> list[_User]:
-    """Return 100 users for 8,000 events; their number grows slower than the events."""
-    # The last term keeps users from playing round the clock where many events meet few days.
-    number = max(5, round(100 * (plan.events / 8_000) ** 0.75), plan.events // plan.days // 20)
-    users = []
-    for place in range(number):
-        registered = FIRST_SECOND - rng.randint(1, 90 * DAY)
-        gender = rng.choice("FM")
+def _inner(record: Record) -> str:
+    """Return the record as JSON without its braces, to be put into others."""
+    return json.dumps(record, separators=(",", ":"), ensure_ascii=False)[1:-1]
+
+
+class _Log:
+    """The lines of a log in order of time, some of them twice: delivery is at least once."""
+
+    def __init__(self, plan: Plan, shape: _Shape) -> None:
+        self.end, self.shape, self.rng = plan.days * DAY, shape, Random(SEED)  # noqa: S311
+        # The last term keeps users from playing round the clock where many events meet few days.
+        self.users = max(5, plan.events // shape.events_a_user, plan.events // plan.days // 20)
+        busy = [self.rng.uniform(0.3, 0.7) * (1 + (d % 7 not in (2, 3))) for d in range(plan.days)]
+        visits = plan.events / shape.events_a_visit / self.users
+        self.visits = [visits * share / sum(busy) for share in busy]  # of a user, by day
+        self.sessions = [count(1) for _ in set(shape.servers)]
+        self.songs = list(_songs_by_popularity(plan))
+        self.popularity = list(accumulate(1 / (rank + 10) for rank in range(len(self.songs))))
+        self.next_page = {k: [*Counter(w).elements()] for k, w in shape.next_page.items()}
+
+    def __iter__(self) -> Iterator[str]:
+        late: list[str] = []
+        for _, _, line in merge(*map(self._life, range(self.users))):
+            yield line
+            if self.rng.random() < self.shape.delivered_again:
+                late.append(line)
+            elif late and self.rng.random() < 0.02:
+                yield late.pop(0)
+        yield from late
+
+    def _life(self, number: int) -> Iterator[tuple[int, int, str]]:
+        """Yield the second, the user and the line of each event of a user."""
+        rng, level = self.rng, "free" if number % 5 else "paid"
         identity = {
-            "firstName": rng.choice(_FEMALE if gender == "F" else _MALE),
-            "gender": gender,
-            "lastName": rng.choice(_LAST_NAMES),
+            "userId": str(number + 2),
             "location": rng.choice(_CITIES),
-            "registration": registered * 1000.0 + MILLISECONDS,
             "userAgent": rng.choice(_BROWSERS),
-            "userId": str(place + 2),
+            "lastName": rng.choice(_LAST_NAMES),
+            "firstName": rng.choice(_FIRST_NAMES),
+            "registration": (FIRST_DAY * DAY - rng.randint(1, 90 * DAY)) * 1000 + 796,
+            "gender": rng.choice("FM"),
         }
-        level = "free" if place % 5 else "paid"
-        activity = rng.uniform(0.3, 1.7) * (4 if level == "paid" else 1)
-        users.append(_User(identity, level, activity, plays=place != 1))
-    return users
-
-
-def _visits(users: list[_User], rng: Random) -> Iterator[tuple[_User, int, Iterable[Step]]]:
-    """Yield visits without end: the user, the second of the day it starts, and its steps.
-
-    The first four happen in every data set, whatever the seed.
-    """
-    changes = "Submit Downgrade;Home;NextSong;Upgrade;Submit Upgrade;Home;NextSong"
-    pages = f"Home;NextSong;Downgrade;{changes}".split(";")
-    yield users[0], DAY // 2, [(page, True) for page in pages]  # paid, free, paid
-    yield users[1], DAY // 3, [("Home", True), ("Settings", True)]  # has events but never plays
-    for user in users[2:4]:  # both cross midnight, and their first plays start together
-        yield user, DAY - 90, repeat(("NextSong", True), 6)
-    weights = list(accumulate(user.activity for user in users))
-    while True:
-        user = rng.choices(users, cum_weights=weights)[0]
-        yield user, int(rng.triangular(0, DAY, 16.5 * 3600)), _steps(user, rng)
-
-
-def _steps(user: _User, rng: Random) -> Iterator[Step]:
-    """Yield the steps of one visit; the user's level may change between two of them."""
-    if rng.random() < 0.15:
-        yield "Home", False
-        if rng.random() < 0.15:
-            yield rng.choice(("About", "Help", "Error")), False
-        if rng.random() < 0.4:
-            return
-        yield "Login", False
-        yield "Home", True
-    elif not user.plays or rng.random() < 0.5:
-        yield "Home", True
-    mean_songs = 15 if user.level == "paid" else 3
-    for _ in range(1 + min(80, int(rng.expovariate(1 / mean_songs))) if user.plays else 0):
-        yield "NextSong", True
-        if rng.random() < 0.045:
-            yield from _detour(user, rng)
-    if rng.random() < 0.1:
-        yield "Logout", True
-        yield "Home", False
-
-
-def _detour(user: _User, rng: Random) -> Iterator[Step]:
-    change = "Downgrade" if user.level == "paid" else "Upgrade"
-    pages = ("Home", change, "Settings", "Help", "About", "Error")
-    page = rng.choices(pages, weights=(100, 75, 55, 40, 25, 9))[0]
-    yield page, True
-    if page == "Settings" and rng.random() < 0.2:
-        yield "Save Settings", True
-    if page == change and rng.random() < (0.05 if change == "Downgrade" else 0.5):
-        yield f"Submit {change}", True
-        yield "Home", True
-
-
-def _days_of_events(plan: Plan) -> Iterator[list[str]]:
-    """Yield the lines of each day in order of time; what a visit does after midnight waits."""
-    rng = _stream(plan, "events")
-    songs = _songs_by_popularity(plan)
-    song_weights = list(accumulate(1 / (rank + 10) for rank in range(len(songs))))
-    visits = _visits(_users(plan, rng), rng)
-    weekdays = ((FIRST_DAY.weekday() + day) % 7 for day in range(plan.days))
-    shares = list(accumulate((0.5 if day >= 5 else 1) * rng.uniform(0.6, 1.4) for day in weekdays))
-    lines: defaultdict[int, list[tuple[int, int, int, str]]] = defaultdict(list)
-    session_ids = count(1)
-    written = 0
-    for day, share in enumerate(shares):
-        most = plan.events - (plan.days - 1 - day)  # each coming day is promised one event
-        target = min(most, max(written + 1, round(plan.events * share / shares[-1])))
-        while written < target:
-            user, start, steps = next(visits)
-            second = max(day * DAY + start, user.free_from)
-            if second >= (day + 1) * DAY:
-                continue
-            session_id = next(session_ids)
-            for item, (page, signed_in) in enumerate(islice(steps, most - written)):
-                if second >= plan.days * DAY:
+        who = {True: _inner(identity), False: '"userId":""'}
+        sessions = self.sessions[self.shape.servers[number % len(self.shape.servers)]]
+        second = 0
+        for start, script in self._visits(number):
+            second = max(second + 60, start)  # visits of a user never overlap
+            session = next(sessions)
+            signed_in = bool(script) or rng.random() > 0.15
+            page, *script = script or ["NextSong" if signed_in and rng.random() < 0.5 else "Home"]
+            pages = iter(script)
+            for item in count():
+                if second >= self.end:
+                    return
+                auth = _AUTH.get(page) or ("Logged In" if signed_in else "Logged Out")
+                method, status = _REQUEST.get(page, ("GET", 200))
+                song, length = "", rng.randint(1, 60)
+                if page == "NextSong":
+                    [(song, length)] = rng.choices(self.songs, cum_weights=self.popularity)
+                line = (
+                    f'{{"ts":{FIRST_DAY * DAY + second}796,{who[signed_in]},"sessionId":{session},'
+                    f'"page":"{page}","auth":"{auth}","method":"{method}","status":{status},'
+                    f'"level":"{level}","itemInSession":{item}{song}}}\n'
+                )
+                yield second, number, line
+                if auth == "Cancelled":
+                    return
+                second += length
+                level = _LEVEL_AFTER.get(page, level)
+                signed_in = page == "Login" or (signed_in and page != "Logout")
+                then, chance = _THEN.get(page, ("", 0))
+                following = next(pages, then if rng.random() < chance else "")
+                page = following or rng.choice(self.next_page[level if signed_in else "out"])
+                if page == "end":
                     break
-                song = page == "NextSong" and rng.choices(songs, cum_weights=song_weights)[0]
-                event = _event(user, page, signed_in, song or None) | {
-                    "itemInSession": item,
-                    "sessionId": session_id,
-                    "ts": (FIRST_SECOND + second) * 1000 + MILLISECONDS,
-                }
-                line = _encode_event(event).replace("/", "\\/")
-                lines[second // DAY].append((second, session_id, item, line))
-                written += 1
-                user.level = _LEVEL_AFTER.get(page, user.level)
-                second += int(song[2]) if song else rng.randint(1, 60)
-            user.free_from = second + 60
-        yield [line for *_, line in sorted(lines.pop(day))]
+
+    def _visits(self, number: int) -> Iterator[tuple[int, list[str]]]:
+        """Yield when each visit of a user starts, and the pages it starts with where staged."""
+        if number in _STAGED:
+            start, pages = _STAGED[number]
+            yield start, pages.split(";")
+        if number == _NEVER_PLAYS:
+            return
+        activity = self.rng.uniform(0.3, 1.7) * (0.625 if number % 5 else 2.5)  # 1 on the average
+        for day, visits in enumerate(self.visits):
+            some = range(int(visits * activity + self.rng.random()))
+            for second in sorted(int(self.rng.triangular(0, DAY, 16.5 * 3600)) for _ in some):
+                yield day * DAY + second, []
 
 
-def _event(user: _User, page: str, signed_in: bool, song: Song | None) -> Record:
-    artist, title, length = song or (None, None, None)
-    method, status = _METHOD_AND_STATUS.get(page, ("GET", 200))
-    return {
-        **(user.identity if signed_in else _NOBODY),
-        "artist": artist,
-        "auth": "Logged In" if signed_in else "Logged Out",
-        "length": length,
-        "level": user.level,
-        "method": method,
-        "page": page,
-        "song": title,
-        "status": status,
-    }
+def _day_files(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Yield the files of the small log: each key in each line, in order."""
+    encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
+
+    def line(event: Record) -> str:
+        event = {**dict.fromkeys(_NULLABLE.split()), **event}
+        event["registration"] = event["registration"] and float(event["registration"])
+        return encode(event).replace("/", "\\/")
+
+    events = map(json.loads, _Log(plan, _SMALL))
+    for day, some in groupby(events, lambda event: event["ts"] // 1000 // DAY):
+        name = f"{datetime.fromtimestamp(day * DAY, UTC):%Y/%m/%Y-%m-%d}-events.json"
+        ending = "\n" if day == FIRST_DAY + plan.days // 2 else ""  # as one real file alone has it
+        yield name, "\n".join(map(line, some)) + ending
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write both folders as the command line says."""
-    parser = argparse.ArgumentParser(
-        prog="simulator", description="Write made-up song and event files."
-    )
+    parser = argparse.ArgumentParser("simulator", description="Write made-up song and event files.")
     parser.add_argument("--into", type=Path, required=True, help="gets song_data/ and log_data/")
     parser.add_argument("--scale", type=float, default=1.0, help="1 is 1,000 songs, 8,000 events")
-    parser.add_argument("--seed", type=int, default=Plan.seed)
-    for name in ("songs", "events", "days"):
-        parser.add_argument(f"--{name}", type=int, help="instead of what the scale says")
-    given = vars(parser.parse_args(arguments))
+    parser.add_argument("--one-file", action="store_true", help="the log as the large ones are")
+    given = parser.parse_args(arguments)
+    write_events = partial(write_event_files, one_file=given.one_file)
     try:
-        scaled = Plan.of_scale(given["scale"], seed=given["seed"])
-        exact = {name: given[name] for name in ("songs", "events", "days")}
-        plan = replace(scaled, **{k: v for k, v in exact.items() if v is not None})
-        for folder, write, records in (
-            ("song_data", write_song_files, plan.songs),
-            ("log_data", write_event_files, plan.events),
-        ):
-            started = time.perf_counter()
-            done = write(given["into"] / folder, plan)
-            print(
-                f"{given['into'] / folder}: {done.files:,} files ({done.changed:,} changed), "
-                f"{records:,} records, {done.bytes:,} bytes, {time.perf_counter() - started:.2f} s"
-            )
+        plan = Plan.of_scale(given.scale, days=63 if given.one_file else Plan.days)
+        for name, write in (("song_data", write_song_files), ("log_data", write_events)):
+            count, changed, size = write(given.into / name, plan)
+            print(f"{given.into / name}: {count:,} files ({changed:,} changed), {size:,} bytes")
     except (OSError, ValueError) as error:
         raise SystemExit(f"simulator: {error}") from None
 

@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from dataclasses import replace
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import pairwise
+from heapq import merge
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,30 @@ EVENT_KEYS = """artist auth firstName gender itemInSession lastName length level
 page registration sessionId song status ts userAgent userId"""
 USER_KEYS = ("firstName", "lastName", "gender", "location", "registration", "userAgent")
 SMALL = Plan.of_scale(0.1)
+PAGES_OF_A_MILLION = {  # in the public log of 286,500 events
+    "NextSong": 796_188,
+    "Home": 50_461,
+    "Thumbs Up": 43_808,
+    "Add to Playlist": 22_778,
+    "Add Friend": 14_928,
+    "Roll Advert": 13_728,
+    "Login": 11_312,
+    "Logout": 11_260,
+    "Thumbs Down": 8_887,
+    "Downgrade": 7_173,
+    "Help": 6_024,
+    "Settings": 5_284,
+    "About": 3_225,
+    "Upgrade": 1_742,
+    "Save Settings": 1_082,
+    "Error": 901,
+    "Submit Upgrade": 555,
+    "Submit Downgrade": 220,
+    "Cancel": 182,
+    "Cancellation Confirmation": 182,
+    "Register": 63,
+    "Submit Registration": 17,
+}
 
 
 def data_files(folder: Path) -> list[Path]:
@@ -163,6 +188,14 @@ def test_sessions(sessions: dict[int, Records], plays: Records) -> None:
     assert 0 < len(plays) - len({play["ts"] for play in plays}) < len(plays) / 100
 
 
+def turns(sessions: dict[int, Records]) -> Iterator[tuple[str, str]]:
+    """What the user is after each change of auth within a session, and the page before it."""
+    for session in sessions.values():
+        for event, following in pairwise(session):
+            if event["auth"] != following["auth"]:
+                yield following["auth"], event["page"]
+
+
 def test_logged_out_events(sessions: dict[int, Records], events: Records) -> None:
     signed_out = [event for event in events if event["auth"] == "Logged Out"]
     assert 0.025 < len(signed_out) / len(events) < 0.045
@@ -177,10 +210,8 @@ def test_logged_out_events(sessions: dict[int, Records], events: Records) -> Non
             assert event["gender"] in ("F", "M")
         assert event["level"] in ("free", "paid")
     assert {e["page"] for e in signed_out} == {"Home", "Login", "About", "Help", "Error"}
-    for session in sessions.values():
-        changes = [e["auth"] for e in session]
-        turns = [b for a, b in pairwise(changes) if a != b]
-        assert turns in ([], ["Logged In"], ["Logged Out"], ["Logged In", "Logged Out"])
+    assert {page for a, page in turns(sessions) if a == "Logged In"} == {"Login"}
+    assert {page for a, page in turns(sessions) if a == "Logged Out"} == {"Logout"}
     agents = [event["userAgent"] for event in events if event["userAgent"]]
     assert 0.1 < sum(agent[0] == agent[-1] == '"' for agent in agents) / len(agents) < 0.9
 
@@ -229,16 +260,15 @@ def test_the_event_log_is_encoded_twice_and_the_song_files_are_not(
 
 def test_the_same_plan_gives_the_same_bytes_in_any_process(tmp_path: Path) -> None:
     for name in ("1", "2"):
-        command = [sys.executable, "-m", "sparkify_assets.simulator", "--scale", "0.1", "--into"]
-        environment = {**os.environ, "PYTHONHASHSEED": name, "TZ": f"Etc/GMT-{name}"}
-        root = Path(__file__).parents[1]
-        subprocess.run([*command, tmp_path / name], env=environment, cwd=root, check=True)
+        for shape in ((), ("--one-file",)):
+            into = str(tmp_path / name / "".join(shape))
+            command = ["-m", "sparkify_assets.simulator", "--scale", "0.1", *shape, "--into", into]
+            environment = {**os.environ, "PYTHONHASHSEED": name, "TZ": f"Etc/GMT-{name}"}
+            root = Path(__file__).parents[1]
+            subprocess.run([sys.executable, *command], env=environment, cwd=root, check=True)
     first = content(tmp_path / "1")
-    assert len(first) == 130
+    assert len(first) == 100 + 29 + 100 + 1  # so few users leave a day out
     assert first == content(tmp_path / "2")
-    write_song_files(tmp_path / "3" / "song_data", replace(SMALL, seed=7))
-    write_event_files(tmp_path / "3" / "log_data", replace(SMALL, seed=7))
-    assert not set(first.values()) & set(content(tmp_path / "3").values())
 
 
 @pytest.mark.parametrize("write", [write_song_files, write_event_files])
@@ -254,12 +284,11 @@ def test_writing_converges(tmp_path: Path, write: Any) -> None:
     assert content(tmp_path) == before
     own = tmp_path / "notes.txt"
     own.write_text("mine")
-    write(tmp_path, replace(SMALL, songs=200, days=62))
+    write(tmp_path, Plan(songs=200, events=800, days=62))
     assert len(data_files(tmp_path)) > len(files) + 1
     write(tmp_path, SMALL)
     own.unlink()
     assert content(tmp_path) == before
-    assert all(any(path.iterdir()) for path in tmp_path.rglob("*") if path.is_dir())
 
 
 @pytest.mark.parametrize("write", [write_song_files, write_event_files])
@@ -272,22 +301,30 @@ def test_a_folder_of_others_is_refused(tmp_path: Path, write: Any) -> None:
     assert content(tmp_path) == {"TRAAA.json": b"precious"}
 
 
-def test_the_smallest_plans(tmp_path: Path) -> None:
-    assert Plan.of_scale(10) == Plan(songs=10_000, events=80_000)
-    for plan in (Plan.of_scale(0.001), Plan(1, 7, 7), Plan(3, 500, 1), Plan(40, 240, 30, seed=5)):
-        folder = tmp_path / str(plan.events)
-        assert write_song_files(folder / "songs", plan).files == plan.songs
-        assert write_event_files(folder / "events", plan).files == plan.days
-        lines = [text.split() and text.splitlines() for text in content(folder / "events").values()]
-        assert all(lines)
-        assert sum(map(len, lines)) == plan.events
+def test_plans_of_a_scale() -> None:
+    assert Plan.of_scale(0.00001) == Plan(songs=1, events=1, days=30)
+    assert Plan.of_scale(10) == Plan(songs=10_000, events=80_000, days=30)
+    assert Plan.of_scale(1_000) == Plan(songs=14_896, events=8_000_000, days=30)
+
+
+@pytest.mark.parametrize(
+    "plan", [Plan(1, 1, 1), Plan(3, 500, 1), Plan(40, 240, 30), Plan(100, 2_000, 365)], ids=repr
+)
+def test_small_and_long_plans(tmp_path: Path, plan: Plan) -> None:
+    assert write_song_files(tmp_path / "songs", plan).files == plan.songs
+    assert write_event_files(tmp_path / "events", plan).files <= plan.days
+    texts = content(tmp_path / "events").values()
+    assert all(text.strip() for text in texts)
+    assert (
+        plan.events * 0.6 < sum(len(text.splitlines()) for text in texts) < 50 + plan.events * 1.4
+    )
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--into", str(tmp_path), "--scale", "0.1", "--songs", "7", "--days", "3"])
+    main(["--into", str(tmp_path), "--scale", "0.1"])
     songs, events = capsys.readouterr().out.splitlines()
-    assert "song_data: 7 files (7 changed), 7 records" in songs
-    assert "log_data: 3 files (3 changed), 800 records" in events
+    assert "song_data: 100 files (100 changed), " in songs
+    assert "log_data: 29 files (29 changed), " in events
 
 
 @pytest.mark.parametrize(
@@ -295,9 +332,6 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     [
         (["--scale", "0"], "scale must be a number above 0, not 0.0"),
         (["--scale", "nan"], "scale must be a number above 0, not nan"),
-        (["--songs", "0"], "songs must be at least 1, not 0"),
-        (["--days", "0"], "days must be 1 to 3650, not 0"),
-        (["--events", "5"], "events must be 30 or more, one a day, not 5"),
         ([], "choose an empty folder"),
     ],
 )
@@ -309,3 +343,103 @@ def test_command_line_refuses(tmp_path: Path, arguments: list[str], message: str
     assert isinstance(stop.value.code, str)
     assert message in stop.value.code
     assert "\n" not in stop.value.code
+
+
+@pytest.fixture(scope="module")
+def one_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log of the large shape, a third as long as the smaller of the two public ones."""
+    folder = tmp_path_factory.mktemp("large")
+    plan = Plan(songs=200, events=95_500, days=63)
+    written = write_event_files(folder, plan, one_file=True)
+    [path] = data_files(folder)
+    assert written == (1, 1, path.stat().st_size)
+    return path
+
+
+@pytest.fixture(scope="module")
+def large(one_file: Path) -> Records:
+    """Its events, each once, in order of time."""
+    lines = one_file.read_text("utf-8").removesuffix("\n").split("\n")
+    return [json.loads(line) for line in dict.fromkeys(lines)]
+
+
+def test_some_lines_are_delivered_twice(one_file: Path, large: Records) -> None:
+    lines = one_file.read_bytes().removesuffix(b"\n").split(b"\n")
+    times = Counter(lines)
+    assert set(times.values()) == {1, 2}
+    assert 0.0005 < (len(lines) - len(times)) / len(lines) < 0.0015
+    places = defaultdict(list)
+    for place, line in enumerate(lines):
+        places[line].append(place)
+    assert all(
+        last - first < 1_000 for first, last in filter(lambda p: len(p) == 2, places.values())
+    )
+    assert sum(line.endswith(b"}") for line in lines) == len(lines)
+    assert [event["ts"] for event in large] == sorted(event["ts"] for event in large)
+
+
+def test_pages_and_auth_of_the_large_shape(large: Records) -> None:
+    pages = Counter(event["page"] for event in large)
+    assert pages.keys() == PAGES_OF_A_MILLION.keys()
+    for page, expected in PAGES_OF_A_MILLION.items():
+        found = pages[page] / len(large) * 1_000_000
+        assert expected / 4 < found < expected * 4, page  # some are rare
+        assert expected < 10_000 or abs(found - expected) < expected / 3, page
+    auth = Counter(event["auth"] for event in large)
+    assert auth.keys() == {"Logged In", "Logged Out", "Guest", "Cancelled"}
+    assert 0.02 < auth["Logged Out"] / len(large) < 0.04
+    assert 0 < auth["Guest"] / len(large) < 0.001
+    assert auth["Cancelled"] == pages["Cancellation Confirmation"]
+
+
+def test_keys_that_would_be_null_are_left_out(large: Records) -> None:
+    always = {"auth", "itemInSession", "level", "method", "page", "sessionId", "status", "ts"}
+    for event in large:
+        known = event["auth"] in ("Logged In", "Cancelled")
+        song = {"artist", "song", "length"} if event["page"] == "NextSong" else set()
+        assert event.keys() == always | {"userId"} | song | (set(USER_KEYS) if known else set())
+        assert None not in event.values()
+        assert event["userId"].isdigit() if known else event["userId"] == ""
+        assert not known or type(event["registration"]) is int
+
+
+def test_users_of_the_large_shape_share_session_ids(large: Records) -> None:
+    pairs = {(event["sessionId"], event["userId"]) for event in large if event["userId"]}
+    assert 1.2 < len(pairs) / len({session for session, _ in pairs}) < 1.5
+    keys = [(e["sessionId"], e["itemInSession"], e["ts"], e["userId"]) for e in large]
+    assert len(set(keys)) == len(keys)
+    assert len({key[:2] for key in keys}) < 0.95 * len(keys)
+    assert 50 < len({user for _, user in pairs}) < 100
+
+
+def test_a_user_who_cancels_is_never_seen_again(large: Records) -> None:
+    last = {event["userId"]: event for event in large}
+    gone = [e["userId"] for e in large if e["page"] == "Cancellation Confirmation"]
+    assert 3 < len(gone) < len(last) / 2
+    assert len(set(gone)) == len(gone)
+    assert all(last[user]["auth"] == "Cancelled" for user in gone)
+
+
+def test_the_one_file_is_whole_or_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_event_files(tmp_path, SMALL, one_file=True)
+    before = content(tmp_path)
+
+    def failing(*lives: Any) -> Iterator[Any]:
+        yield from islice(merge(*lives), 500)
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("sparkify_assets.simulator.merge", failing)
+    with pytest.raises(OSError, match="No space left"):
+        write_event_files(tmp_path, Plan.of_scale(0.2), one_file=True)
+    assert content(tmp_path) == before
+
+
+def test_one_shape_takes_the_place_of_the_other(tmp_path: Path) -> None:
+    write_event_files(tmp_path, SMALL)
+    days = content(tmp_path)
+    assert write_event_files(tmp_path, SMALL, one_file=True).changed == len(days) + 1
+    assert list(content(tmp_path)) == ["2018-events.json"]
+    assert write_event_files(tmp_path, SMALL).changed == len(days) + 1
+    assert content(tmp_path) == days
