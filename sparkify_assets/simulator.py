@@ -27,7 +27,7 @@ from sparkify_assets import files
 MARKER = ".made-by-simulator"
 DAY = 86_400
 FIRST_DAY = 17_836  # since 1970: 2018-11-01
-SEED = "events 165"  # gives the default plan exactly 8,000
+SEED = "events 4487"  # gives the default plan exactly 8,000
 MOST_SONGS = 14_896  # as many as the full public catalogue has
 
 Record = dict[str, Any]
@@ -71,10 +71,12 @@ Abernathy;Birchwood;Castellane;Dunmore;Eisley;Fairweather;Hollowell;Jespers;Kett
 Portland-South Portland, ME;Chicago-Naperville-Elgin, IL-IN-WI;Lansing-East Lansing, MI;Lubbock, TX
 """.splitlines()
 )
-_BROWSERS = (  # Chrome wraps its name in literal quotes, Firefox does not
-    '"Mozilla/5.0 (Windows NT 6.1; WOW64) AppleWebKit/537.36 (KHTML, like Gecko) '
-    'Chrome/36.0.1985.125 Safari/537.36"',
-    "Mozilla/5.0 (Windows NT 6.1; WOW64; rv:31.0) Gecko/20100101 Firefox/31.0",
+_BROWSERS = (  # Chrome and Safari wrap their names in literal quotes, the others do not
+    '"Mozilla/5.0 (Windows NT 6.1; WOW64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/36.0.1985"',
+    '"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_9_4) AppleWebKit/537.36 (KHTML) Chrome/36.0.1985"',
+    '"Mozilla/5.0 (iPhone; CPU iPhone OS 7_1_2 like Mac OS X) AppleWebKit/537.51.2 Safari/9537.53"',
+    "Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:31.0) Gecko/20100101 Firefox/31.0",
+    "Mozilla/5.0 (compatible; MSIE 9.0; Windows NT 6.1; WOW64; Trident/5.0)",
 )
 _FORMS = """Add Friend;Cancel;Login;Logout;Save Settings;Submit Downgrade;Submit Registration;\
 Submit Upgrade;Thumbs Down;Thumbs Up"""
@@ -161,13 +163,13 @@ def write_song_files(into: Path, plan: Plan) -> Written:
 def write_event_files(into: Path, plan: Plan, *, one_file: bool = False) -> Written:
     """Make the folder `into` hold exactly the event files of the plan, one a day.
 
-    Or one of the large shape and of any size, which is written anew even where it is there already.
+    Or else one file of the large shape, which is written anew even if it is there already.
 
     Raises:
         FileExistsError: The folder holds files that are not from here.
     """
-    one = [("2018-events.json", _Log(plan, _LARGE))]
-    return _converge(into, one if one_file else _day_files(plan), ours="**/[0-9]*-events.json")
+    texts = [("2018-events.json", _Log(plan, _LARGE))] if one_file else _day_files(plan)
+    return _converge(into, texts, ours="**/[0-9]*-events.json")
 
 
 def _converge(into: Path, texts: Iterable[tuple[str, str | _Log]], *, ours: str) -> Written:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -267,7 +268,7 @@ def test_the_same_plan_gives_the_same_bytes_in_any_process(tmp_path: Path) -> No
             root = Path(__file__).parents[1]
             subprocess.run([sys.executable, *command], env=environment, cwd=root, check=True)
     first = content(tmp_path / "1")
-    assert len(first) == 100 + 29 + 100 + 1  # so few users leave a day out
+    assert 200 < len(first) <= 231  # so few users may leave a day out
     assert first == content(tmp_path / "2")
 
 
@@ -316,7 +317,7 @@ def test_small_and_long_plans(tmp_path: Path, plan: Plan) -> None:
     texts = content(tmp_path / "events").values()
     assert all(text.strip() for text in texts)
     assert (
-        plan.events * 0.6 < sum(len(text.splitlines()) for text in texts) < 50 + plan.events * 1.4
+        plan.events * 0.6 < sum(len(text.splitlines()) for text in texts) < 200 + plan.events * 1.4
     )
 
 
@@ -324,7 +325,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     main(["--into", str(tmp_path), "--scale", "0.1"])
     songs, events = capsys.readouterr().out.splitlines()
     assert "song_data: 100 files (100 changed), " in songs
-    assert "log_data: 29 files (29 changed), " in events
+    assert re.search(r"log_data: (\d+) files \(\1 changed\), [\d,]+ bytes", events)
 
 
 @pytest.mark.parametrize(
@@ -383,7 +384,7 @@ def test_pages_and_auth_of_the_large_shape(large: Records) -> None:
     assert pages.keys() == PAGES_OF_A_MILLION.keys()
     for page, expected in PAGES_OF_A_MILLION.items():
         found = pages[page] / len(large) * 1_000_000
-        assert expected / 4 < found < expected * 4, page  # some are rare
+        assert expected < 500 or expected / 3 < found < expected * 3, page
         assert expected < 10_000 or abs(found - expected) < expected / 3, page
     auth = Counter(event["auth"] for event in large)
     assert auth.keys() == {"Logged In", "Logged Out", "Guest", "Cancelled"}
