@@ -4,19 +4,15 @@
 SELECT
     first_object.uri AS first_file,
     object.uri AS file,
-    COUNT(*) OVER (PARTITION BY first_object.uri, object.uri) AS repeated_rows,
+    COUNT(*) OVER (PARTITION BY again.first_object_id, again.object_id) AS repeated_rows,
     again.event_id
 FROM (
     SELECT
         e.event_id,
+        e.versions,
         s.object_id,
         MIN(s.object_id) OVER (PARTITION BY e.event_id) AS first_object_id,
-        ROW_NUMBER() OVER (
-            PARTITION BY
-                e.event_id, s.page, s.song, s.artist, s.length, s.level, s.auth, s.firstname, s.lastname, s.gender,
-                s.location, s.registration, s.useragent, s.method, s.status
-            ORDER BY s.object_id
-        ) AS delivery
+        ROW_NUMBER() OVER (PARTITION BY e.event_id ORDER BY s.object_id) AS delivery
     FROM events AS e
     INNER JOIN staging_events AS s
         ON
@@ -26,4 +22,4 @@ FROM (
 ) AS again
 LEFT JOIN load_history AS object ON again.object_id = object.object_id
 LEFT JOIN load_history AS first_object ON again.first_object_id = first_object.object_id
-WHERE again.delivery > 1;
+WHERE again.delivery > again.versions; -- as many as there are; of an event in several versions the last ones
