@@ -1,7 +1,6 @@
 """The environment, read and validated once into typed settings.
 
 Every variable of the product is declared here, and nowhere else is the environment read.
-`.env.example` lists the same variables for the user (a test compares the two).
 """
 
 import logging
@@ -18,6 +17,21 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sparkify_assets.errors import SparkifyError, printable
 
 warn_once = cache(logging.getLogger(__name__).warning)  # a command reads the settings many times
+
+
+FILE = "[^:/]*(/.*)?"
+FOLDER = f"s3://[a-zA-Z0-9._-]+(/.*)?|{FILE}"
+FORMS = {  # of text, and what is said of another
+    **dict.fromkeys(("duckdb_path", "report_path"), (FILE, "it names no file")),
+    **dict.fromkeys(
+        ("song_data", "log_data", "s3_work"),
+        (FOLDER, "it names no folder and no s3://bucket/folder"),
+    ),
+    "host": (r"[^@/\s]+", "it is not the name of a host alone, without user, password and path"),
+    # Redshift folds names to lower case, even quoted ones
+    "schema_name": ("[a-z_][a-z0-9_]{0,126}", "it is not lower-case letters, digits and _ alone"),
+    "copy_role": (r"default|arn:[\w:/+=,.@-]+", "it is neither the ARN of a role nor default"),
+}
 
 
 class Environment(BaseSettings):
@@ -39,8 +53,8 @@ class Environment(BaseSettings):
         problems = []
         for name in sorted(n for n in os.environ if n.startswith(prefix) and n not in known):
             guess = get_close_matches(name, known, n=1, cutoff=0.85)
-            hint = f"maybe {guess[0]}" if guess else f"known are {', '.join(sorted(known))}"
-            message = f"{name} is not a variable of Sparkify: {hint}"
+            hint = f": maybe {guess[0]}" if guess else ""
+            message = f"{name} is not a variable of Sparkify{hint}"
             if not cls.is_prefix_shared:
                 problems.append(message)
             elif guess and guess[0] not in os.environ:
@@ -64,10 +78,17 @@ class Environment(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _text(cls, value: Any, info: Any) -> Any:
-        if isinstance(value, str) and printable(value) != value:
-            raise ValueError("it holds control characters, or what is no UTF-8 text")
-        is_blank = isinstance(value, str) and not value.strip()
-        return cls.model_fields[info.field_name].default if is_blank else value
+        if not isinstance(value, str):
+            return value
+        if not value.strip():
+            return cls.model_fields[info.field_name].default
+        if printable(value) != value:
+            raise ValueError("it holds control characters, or is no UTF-8 text")
+        form, problem = FORMS.get(info.field_name, (".*", ""))
+        if not re.fullmatch(form, value):
+            raise ValueError(problem)
+        # Path.expanduser fails at ~nobody
+        return os.path.expanduser(value) if form in (FILE, FOLDER) else value  # noqa: PTH111
 
 
 class Settings(Environment):
@@ -84,17 +105,6 @@ class Settings(Environment):
     s3_work: str | None = None
     sample_scale: float = Field(1, gt=0, le=1_000, allow_inf_nan=False)
     max_rejected_share: float = Field(0.01, ge=0, le=1)
-
-    @field_validator("duckdb_path", "report_path", "song_data", "log_data", "s3_work")
-    @classmethod
-    def _a_place(cls, place: Path | str | None) -> Path | str | None:
-        if place is None or re.match(r"s3://[a-zA-Z0-9._-]+(/|$)", str(place)):
-            return place
-        if ":" in str(place).partition("/")[0]:
-            is_file = isinstance(place, Path)
-            what = "file on this machine" if is_file else "folder and no s3://bucket/folder"
-            raise ValueError(f"it names no {what}")
-        return type(place)(os.path.expanduser(place))  # noqa: PTH111  # Path's fails at ~nobody
 
     @model_validator(mode="after")
     def _both_sources_or_none(self) -> Self:
@@ -116,11 +126,7 @@ class RedshiftSettings(Environment):
     host: str | None = None  # with IAM it is looked up
     port: int = Field(5439, ge=1, le=65_535)
     database: str = "dev"
-    schema_name: str = Field(
-        "sparkify",
-        validation_alias="REDSHIFT_SCHEMA",
-        pattern="^[a-z_][a-z0-9_]{0,126}$",  # Redshift folds names to lower case, even quoted ones
-    )
+    schema_name: str = Field("sparkify", validation_alias="REDSHIFT_SCHEMA")
     user: str | None = None
     password: SecretStr | None = None
     cluster: str | None = None  # instead of a password, to log in by IAM; or
@@ -131,19 +137,11 @@ class RedshiftSettings(Environment):
     slices: int = Field(4, ge=1, le=128)
     timeout_seconds: int = Field(3_600, ge=1)
 
-    @field_validator("host")
-    @classmethod
-    def _only_a_host(cls, host: str | None) -> str | None:
-        if host and re.search(r"[@/\s]", host):
-            raise ValueError("it is not the name of a host alone, without user, password and path")
-        return host
-
-    @field_validator("copy_role")
-    @classmethod
-    def _a_role(cls, role: str) -> str:
-        if role != "default" and not re.fullmatch(r"arn:[\w:/+=,.@-]+", role):
-            raise ValueError("it is neither the ARN of a role nor default")
-        return role
+    @property
+    def address(self) -> str:
+        """Where the tables are, without any secret."""
+        place = self.host or self.cluster or self.workgroup
+        return f"{self.database}.{self.schema_name} on {place}"
 
     @model_validator(mode="after")
     def _one_way_in(self) -> Self:
