@@ -14,20 +14,17 @@ def warehouse_of(settings: Settings) -> Warehouse:
     work = (settings.s3_work or "").rstrip("/")
     if not work.startswith("s3://"):
         raise SparkifyError(
-            "SPARKIFY_S3_WORK names no folder in S3, which is where Redshift copies from. Set it "
-            "to one that is for nothing else, s3://bucket/folder, which you may write and it may "
-            "read."
+            "SPARKIFY_S3_WORK names no folder in S3, from which Redshift copies. Set it to "
+            "s3://bucket/folder, a folder that is for nothing else."
         )
-    for variable, place in (
-        ("SPARKIFY_SONG_DATA", settings.song_data),
-        ("SPARKIFY_LOG_DATA", settings.log_data),
-    ):
-        folders = [f"{work}/", f"{(place or '').rstrip('/')}/"]
-        if folders[0].startswith(folders[1]) or folders[1].startswith(folders[0]):
+    for name in ("song_data", "log_data"):
+        place = getattr(settings, name) or ""
+        inner, outer = sorted([f"{work}/", f"{place.rstrip('/')}/"], key=len, reverse=True)
+        if inner.startswith(outer):
             raise SparkifyError(
-                f"SPARKIFY_S3_WORK is {settings.s3_work} and {variable} is {place}: what is copied "
-                "from one would be read or removed as part of the other. Set SPARKIFY_S3_WORK to a "
-                "folder that is for nothing else."
+                f"SPARKIFY_S3_WORK is {settings.s3_work} and SPARKIFY_{name.upper()} is {place}: "
+                "files of one would be read or removed with those of the other. Set "
+                "SPARKIFY_S3_WORK to a folder that is for nothing else."
             )
     # imported here, since its libraries take long to load
     from sparkify_assets.warehouse.redshift import RedshiftWarehouse

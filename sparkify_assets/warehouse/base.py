@@ -47,29 +47,12 @@ class Session(ABC):
         """Name and type of each column of the existing table, as the engine tells them."""
 
     @abstractmethod
-    def declared(self, table: Table) -> list[str]:
-        """What `columns` is for a table that is as its file declares it."""
-
-    @abstractmethod
-    def create(self, table: Table) -> None:
-        """Creates a table that does not exist."""
-
-    @abstractmethod
-    def drop(self, table: Table) -> None:
-        """Drops a table."""
-
-    @abstractmethod
     def insert(self, landing: Landing, after_id: int = 0) -> None:
         """Inserts what landed into the tables; `after_id` is added to the numbers of objects."""
 
     @abstractmethod
-    def build(self, table: Table) -> None:
-        """Runs the table's INSERT into an empty candidate: its name means the candidate from here.
-
-        Raises:
-            SparkifyError: the INSERT fails, with the engine's reason.
-            ShapeDiffers: the published table has another shape.
-        """
+    def candidate(self, table: Table) -> str:
+        """The statement after which the table's name means an empty candidate."""
 
     @abstractmethod
     def publish(self, table: Table) -> None:
@@ -78,6 +61,18 @@ class Session(ABC):
     def published(self, table: Table) -> str:
         """The name of the published table in SQL."""
         return quote(table.name)
+
+    def declared(self, table: Table) -> list[str]:
+        """What `columns` is for a table that is as its file declares it."""
+        return [f"{column.name} {column.type}" for column in table.columns]
+
+    def create(self, table: Table) -> None:
+        """Creates a table that does not exist."""
+        self.execute(table.create)
+
+    def drop(self, table: Table) -> None:
+        """Drops a table."""
+        self.execute(f"DROP TABLE {self.published(table)}")
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[Row]:
         """Runs a query: its rows, each a dict by column name."""
@@ -111,8 +106,15 @@ class Session(ABC):
         self.ensure(table)
         self.execute(f"DELETE FROM {self.published(table)}")
 
-    def fill(self, table: Table) -> None:
-        """Runs the table's INSERT; an error says why it fails."""
+    def build(self, table: Table) -> None:
+        """Runs the table's INSERT into an empty candidate: its name means the candidate from here.
+
+        Raises:
+            SparkifyError: the INSERT fails, with the engine's reason.
+            ShapeDiffers: the published table has another shape.
+        """
+        self.ensure(table)
+        self.execute(self.candidate(table))
         try:
             self.execute(table.insert or "")
         except SparkifyError as error:

@@ -46,11 +46,12 @@ class DuckDBSession(Session):
             raise SparkifyError(f"{self.address}: {error}") from None
 
     def columns(self, table: Table) -> list[str]:
-        # the cheapest way to ask, several times faster than information_schema on a new connection
-        known = "SELECT 1 FROM duckdb_tables() WHERE schema_name = 'main' AND table_name = ?"
-        if not self.rows(known, [table.name]):
-            return []
-        found = self.rows("SELECT name, type FROM pragma_table_info(?)", [table.name])
+        found = self.rows(  # the cheapest way to ask
+            "SELECT column_name AS name, data_type AS type FROM duckdb_columns() "
+            "WHERE database_name = current_database() AND schema_name = 'main' AND table_name = ? "
+            "ORDER BY column_index",
+            [table.name],
+        )
         return [f"{row['name']} {row['type']}" for row in found]
 
     def declared(self, table: Table) -> list[str]:
@@ -59,22 +60,16 @@ class DuckDBSession(Session):
     def create(self, table: Table) -> None:
         self.execute(f"CREATE TABLE {quote(table.name)} ({bare_columns(table)})")
 
-    def drop(self, table: Table) -> None:
-        self.execute(f"DROP TABLE {quote(table.name)}")
-
     def insert(self, landing: Landing, after_id: int = 0) -> None:
-        landing.close()  # a file is open once in a process
+        landing.connection.close()  # a file is open once in a process
         path = str(landing.path).replace("'", "''")
         self.execute(f"ATTACH '{path}' AS landing (READ_ONLY)")
         for table in landing.tables:
-            self.execute(
-                f"INSERT INTO {quote(table.name)} SELECT {landed_columns(table, after_id)} "
-                f"FROM landing.{quote(table.name)}"
-            )
+            columns, name = landed_columns(after_id), quote(table.name)
+            self.execute(f"INSERT INTO {name} SELECT {columns} FROM landing.{name}")
 
-    def build(self, table: Table) -> None:
-        self.empty(table)
-        self.fill(table)
+    def candidate(self, table: Table) -> str:
+        return f"DELETE FROM {quote(table.name)}"  # in place
 
     def publish(self, table: Table) -> None:
         """Nothing to do: the candidate was built in place."""
@@ -108,10 +103,10 @@ class DuckDBWarehouse(Warehouse):
 
     def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         path = Path(self.path)
-        if read_only and not path.exists():
-            return duckdb.connect(config=OFFLINE)  # as empty as the file will be
         head = b""
         try:  # at a pipe DuckDB would wait for ever
+            if read_only and not path.exists():
+                return duckdb.connect(config=OFFLINE)  # as empty as the file will be
             writable(Path(f"{self.path}.wal"))
             with suppress(FileNotFoundError), writable(path).open("rb") as file:
                 head = file.read(16)
@@ -128,12 +123,13 @@ class DuckDBWarehouse(Warehouse):
                 problem = str(error)
             if "Could not set lock" not in problem:
                 raise self._cannot_open(problem)
-            found = _holder(problem)
+            match = re.search(r"held in (.+?) \(PID (\d+)\)", problem)
+            found = f"process {match[2]} ({match[1]})" if match else "another process"
             if time.monotonic() >= deadline:
                 raise SparkifyError(
-                    f"{self.path} has been open in {found} for {self.lock_wait_seconds:g} s, and "
-                    "only one process at a time can write to a DuckDB file. Close that program or "
-                    "let its run end, and run this again. This table was not changed."
+                    f"{self.path} has been open in {found} for {self.lock_wait_seconds:g} s. Only "
+                    "one process at a time can write to it: close that one, or let its run end, "
+                    "and run this again. This table was not changed."
                 )
             if found != holder:
                 dg.get_dagster_logger().info(f"{self.address} is open in {found}: waiting for it")
@@ -145,9 +141,3 @@ class DuckDBWarehouse(Warehouse):
             f"{self.path} cannot be opened, and was left as it is: {problem}. Set "
             "SPARKIFY_DUCKDB_PATH to a DuckDB file, or to a new one in an existing folder."
         )
-
-
-def _holder(problem: str) -> str:
-    """Which process has the file open, from DuckDB's message."""
-    match = re.search(r"held in (?P<program>.+?) \(PID (?P<pid>\d+)\)", problem)
-    return f"process {match['pid']} ({match['program']})" if match else "another process"

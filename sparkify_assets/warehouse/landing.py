@@ -5,13 +5,12 @@ the rows from here, and the connections of both DuckDB files have the settings b
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
 import duckdb
-from duckdb import DuckDBPyConnection
 
 from sparkify_assets.catalog import Table
 from sparkify_assets.errors import SparkifyError
@@ -49,24 +48,11 @@ class Landing:
     def __init__(self, folder: Path, tables: Sequence[Table]) -> None:
         self.path = folder / "landing.duckdb"
         self.tables = tables
-        self._connection: DuckDBPyConnection | None = None
+        self.connection = duckdb.connect(self.path, config=OFFLINE)
+        self.connection.execute(DUCKDB_SETTINGS)
         for table in tables:
             columns = bare_columns(table)
             self.connection.execute(f"CREATE TABLE {quote(table.name)} ({columns})")
-
-    @property
-    def connection(self) -> DuckDBPyConnection:
-        """A connection to the file, opened when it is needed."""
-        if self._connection is None:
-            self._connection = duckdb.connect(self.path, config=OFFLINE)
-            self._connection.execute(DUCKDB_SETTINGS)
-        return self._connection
-
-    def close(self) -> None:
-        """Leaves the file to others, until the connection is asked for again."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
 
     def append(self, table: Table, rows: Sequence[Sequence[object]]) -> None:
         """Inserts rows, each with a value for every column."""
@@ -86,14 +72,9 @@ class Landing:
             )
 
 
-def landed_columns(table: Table, after_id: int) -> str:
-    """SELECT list for landed rows of a table; `after_id` is added to the numbers of objects."""
-    return ", ".join(
-        f"{quote(c.name)} + {int(after_id)} AS {quote(c.name)}"
-        if c.name == "object_id" and after_id
-        else quote(c.name)
-        for c in table.columns
-    )
+def landed_columns(after_id: int) -> str:
+    """SELECT list for landed rows; `after_id` is added to the numbers of objects."""
+    return f"* REPLACE (object_id + {int(after_id)} AS object_id)" if after_id else "*"
 
 
 @contextmanager
@@ -104,8 +85,10 @@ def landing_for(tables: Sequence[Table]) -> Iterator[Landing]:
         SparkifyError: the temporary folder cannot take them.
     """
     try:
-        with scratch_folder() as folder, closing(Landing(folder, tables)) as landing:
-            yield landing
+        with scratch_folder() as folder:
+            landing = Landing(folder, tables)
+            with landing.connection:
+                yield landing
     except (OSError, *NO_ROOM) as error:
         raise SparkifyError(
             f"Rows on their way into the warehouse cannot be kept in {gettempdir()}: {error}. Make "

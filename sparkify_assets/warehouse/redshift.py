@@ -1,8 +1,7 @@
 """Amazon Redshift, through its own driver: one short-lived connection and one transaction a table.
 
 Writers exclude each other by a lock on a small table that nobody reads: a lock on the table itself
-would make readers wait. The other modules `redshift_*` say how one logs in, what happens inside a
-transaction, how rows are copied, and what errors mean.
+would make readers wait.
 """
 
 import hashlib
@@ -12,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Timer
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import dagster as dg
 from redshift_connector.error import Error
@@ -34,8 +33,8 @@ WAIT_SECONDS = 5  # for another run, before a message says so
 class RedshiftWarehouse(Warehouse):
     """A schema of a Redshift database.
 
-    The settings are no fields but `place`, so that no password is in a run config: they are read
-    from the environment when they are needed.
+    Its settings are read from the environment when they are needed: as fields of a resource, they
+    would put a password into run configs.
     """
 
     kind: ClassVar[str] = "redshift"
@@ -48,9 +47,7 @@ class RedshiftWarehouse(Warehouse):
 
     @property
     def address(self) -> str:
-        settings = self.settings
-        place = settings.host or settings.cluster or settings.workgroup
-        return f"{settings.database}.{settings.schema_name} on {place}"
+        return self.settings.address
 
     @property
     def work_uri(self) -> str:
@@ -77,15 +74,10 @@ class RedshiftWarehouse(Warehouse):
     def transaction(
         self, label: str = "", *, read_only: bool = False, recreate: bool = False
     ) -> Iterator[Session]:
-        settings, address = self.settings, self.address
-        connection: Any = connect(settings, address=address, label=label)
+        settings = self.settings
+        connection = connect(settings, label)
         session = RedshiftSession(
-            connection,
-            settings,
-            address=address,
-            work_uri=self.work_uri,
-            read_only=read_only,
-            recreate=recreate,
+            connection, settings, work_uri=self.work_uri, read_only=read_only, recreate=recreate
         )
         try:
             asset = label.partition(" ")[0]  # a queue can name it, as it cannot name a run
@@ -95,7 +87,7 @@ class RedshiftWarehouse(Warehouse):
             if read_only:  # a snapshot, and no lock
                 session.execute("BEGIN READ ONLY")
             else:
-                self._begin_locked(session, settings.schema_name, label)
+                _begin_locked(session, settings.schema_name, label)
             yield session
             if not read_only:
                 session.execute("COMMIT")
@@ -106,28 +98,29 @@ class RedshiftWarehouse(Warehouse):
             with suppress(Error, OSError):
                 connection.close()  # rolls back what was not committed
 
-    def _begin_locked(self, session: RedshiftSession, schema_name: str, label: str) -> None:
-        """Begins the transaction under the lock, and makes the schema and its mutex if missing."""
-        schema, mutex = quote(schema_name), f"{quote(schema_name)}.{MUTEX}"
-        found = session.rows(
-            "SELECT n.nspname, c.relname FROM pg_namespace AS n LEFT JOIN pg_class AS c "
-            "ON c.relnamespace = n.oid AND c.relname = ? WHERE n.nspname = ?",
-            [MUTEX, schema_name],
-        )
-        try:
-            if not found:
-                session.execute(f"CREATE SCHEMA {schema}")
-            if not (found and found[0]["relname"]):
-                session.execute(f"CREATE TABLE {mutex} (never_written BOOLEAN)")
-        except SparkifyError as error:
-            if re.search("already exists|duplicate key", str(error)):
-                raise Interrupted(f"another run has just made {self.address}") from None
-            raise
-        session.execute("BEGIN")
-        message = f"{label}: waits for another run that writes to {self.address}"
-        waiting = Timer(WAIT_SECONDS, dg.get_dagster_logger().info, [message])
-        waiting.start()
-        try:
-            session.execute(f"LOCK {mutex}")  # before anything takes the transaction's snapshot
-        finally:
-            waiting.cancel()
+
+def _begin_locked(session: Session, schema_name: str, label: str) -> None:
+    """Begins the transaction under the lock; makes the schema and the mutex if they are missing."""
+    schema, mutex = quote(schema_name), f"{quote(schema_name)}.{MUTEX}"
+    found = session.rows(
+        "SELECT c.relname FROM pg_namespace AS n LEFT JOIN pg_class AS c "
+        "ON c.relnamespace = n.oid AND c.relname = ? WHERE n.nspname = ?",
+        [MUTEX, schema_name],
+    )
+    try:
+        if not found:
+            session.execute(f"CREATE SCHEMA {schema}")
+        if not (found and found[0]["relname"]):
+            session.execute(f"CREATE TABLE {mutex} (never_written BOOLEAN)")
+    except SparkifyError as error:
+        if re.search("already exists|duplicate key", str(error)):
+            raise Interrupted(f"another run has just made {session.address}") from None
+        raise
+    session.execute("BEGIN")
+    message = f"{label}: waits for another run that writes to {session.address}"
+    waiting = Timer(WAIT_SECONDS, dg.get_dagster_logger().info, [message])
+    waiting.start()
+    try:
+        session.execute(f"LOCK {mutex}")  # before anything takes the transaction's snapshot
+    finally:
+        waiting.cancel()

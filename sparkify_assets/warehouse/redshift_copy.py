@@ -6,17 +6,18 @@ The files exist only while a load runs.
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import cached_property
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from botocore.exceptions import ClientError
 from dagster_aws.s3.sensor import get_objects
 
 from sparkify_assets.catalog import Table
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.s3_access import s3_client, s3_errors_explained
+from sparkify_assets.settings import RedshiftSettings
 from sparkify_assets.warehouse.base import Session
 from sparkify_assets.warehouse.landing import Landing, landed_columns, quote
 
@@ -31,8 +32,8 @@ WRITING = (
 class WorkFolder:
     """The part of `SPARKIFY_S3_WORK` that belongs to one schema, used under the schema's lock.
 
-    A process that has lost the connection has lost the lock, too, without knowing it: so `discard`
-    removes only what was written here.
+    It is emptied first of what a killed process left there. A process that has lost the connection
+    has lost the lock, too, without knowing it: so `discard` removes only what was written here.
     """
 
     def __init__(self, uri: str) -> None:
@@ -40,13 +41,11 @@ class WorkFolder:
         self._bucket, _, self._prefix = uri.removeprefix("s3://").partition("/")
         self._keys: list[str] = []
         self._client = s3_client()
-
-    @cached_property
-    def region(self) -> str | None:
-        """The bucket's region, asked for after the listing: unlike it, this never says why not."""
-        with self._explained():
+        with self._explained():  # the listing comes first: unlike it, HEAD never says why not
+            left = get_objects(self._bucket, f"{self._prefix}/", client=self._client)
+            self._delete([entry["Key"] for entry in left])
             answer = self._client.head_bucket(Bucket=self._bucket)
-        return str(answer["BucketRegion"]) if "BucketRegion" in answer else None
+        self.region: str | None = answer.get("BucketRegion")
 
     def upload(self, path: Path) -> str:
         """Moves a file into the folder: its URI."""
@@ -64,12 +63,6 @@ class WorkFolder:
             self._client.put_object(Bucket=self._bucket, Key=key, Body=body.encode())
         return f"s3://{self._bucket}/{key}"
 
-    def clear(self) -> None:
-        """Removes every file of the folder."""
-        with self._explained():
-            found = get_objects(self._bucket, f"{self._prefix}/", client=self._client)
-            self._delete([entry["Key"] for entry in found])
-
     def discard(self) -> None:
         """Removes the files that were written here."""
         with self._explained():
@@ -82,68 +75,61 @@ class WorkFolder:
     def _delete(self, keys: list[str]) -> None:
         for start in range(0, len(keys), DELETED_AT_ONCE):
             found = [{"Key": key} for key in keys[start : start + DELETED_AT_ONCE]]
-            self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": found})
+            answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": found})
+            for error in answer.get("Errors", []):  # of one file: no exception tells of it
+                raise ClientError({"Error": error}, "DeleteObjects")
 
     def _explained(self) -> Any:
         return s3_errors_explained(f"SPARKIFY_S3_WORK: {self.uri}", needs=WRITING)
 
 
-@contextmanager
-def work_folder(uri: str) -> Iterator[WorkFolder]:
-    """An empty work folder for the time of the block, whatever a killed process left there."""
-    work = WorkFolder(uri)
-    work.clear()
+def copy_landed(
+    session: Session, landing: Landing, after_id: int, work_uri: str, settings: RedshiftSettings
+) -> None:
+    """Copies the rows that landed into their tables, by way of files in a work folder.
+
+    Raises:
+        SparkifyError: not every row was copied.
+    """
+    work = WorkFolder(work_uri)
+    role = "default" if settings.copy_role == "default" else literal(settings.copy_role)
+    region = f" REGION {literal(work.region)}" if work.region else ""
     try:
-        yield work
+        for table in landing.tables:
+            name = quote(table.name)
+            [[rows]] = landing.connection.execute(f"SELECT COUNT(*) FROM {name}").fetchall()
+            if not rows:
+                continue
+            parts = settings.slices if rows >= ROWS_IN_ONE_FILE else 1
+            files = _files_of(table, landing, after_id, parts)
+            manifest = work.manifest([work.upload(file) for file in files])
+            columns = ", ".join(quote(column.name) for column in table.columns)
+            session.execute(
+                f"COPY {session.published(table)} ({columns}) FROM {literal(manifest)} "
+                f"IAM_ROLE {role}{region} MANIFEST FORMAT AS JSON 'auto' GZIP TIMEFORMAT 'auto' "
+                "MAXERROR 0 COMPUPDATE OFF STATUPDATE OFF"
+            )
+            copied = session.rows("SELECT pg_last_copy_count() AS n")[0]["n"]
+            if copied != rows:
+                raise SparkifyError(
+                    f"{table.name} was not loaded: COPY read {copied:,} rows of {rows:,} that were "
+                    f"written to {work.uri}"
+                )
     finally:
         with suppress(SparkifyError):  # whatever stays is removed by the next load, or it says why
             work.discard()
 
 
-def copy_landed(
-    session: Session,
-    table: Table,
-    landing: Landing,
-    after_id: int,
-    work: WorkFolder,
-    *,
-    role: str,
-    slices: int,
-) -> None:
-    """Copies the rows that landed for a table into it, in one file for each of the slices.
-
-    Redshift reads the files by `role`, an ARN or `default`.
-
-    Raises:
-        SparkifyError: not every row was copied.
-    """
-    counted = landing.connection.execute(f"SELECT COUNT(*) FROM {quote(table.name)}")
-    (rows,) = counted.fetchone() or (0,)
-    if not rows:
-        return
-    parts = slices if rows >= ROWS_IN_ONE_FILE else 1
-    files = []
+def _files_of(table: Table, landing: Landing, after_id: int, parts: int) -> Iterator[Path]:
+    """Compressed files of a table's rows, each written when the one before it was taken."""
     for part in range(parts):
         path = landing.path.with_name(f"{table.name}-{part}.json.gz")
         landing.connection.execute(
-            f"COPY (SELECT {landed_columns(table, after_id)} FROM {quote(table.name)} "
+            f"COPY (SELECT {landed_columns(after_id)} FROM {quote(table.name)} "
             f"WHERE rowid % {parts} = {part}) TO ? (FORMAT json, COMPRESSION gzip)",
             [str(path)],
         )
-        files.append(work.upload(path))
-    columns = ", ".join(quote(column.name) for column in table.columns)
-    region = f" REGION {literal(work.region)}" if work.region else ""
-    session.execute(
-        f"COPY {session.published(table)} ({columns}) FROM {literal(work.manifest(files))} "
-        f"IAM_ROLE {role if role == 'default' else literal(role)}{region} MANIFEST "
-        "FORMAT AS JSON 'auto' GZIP TIMEFORMAT 'auto' MAXERROR 0 COMPUPDATE OFF STATUPDATE OFF"
-    )
-    copied = session.rows("SELECT pg_last_copy_count() AS n")[0]["n"]
-    if copied != rows:
-        raise SparkifyError(
-            f"{table.name} was not loaded: COPY read {copied:,} rows of {rows:,} that were "
-            f"written to {work.uri}"
-        )
+        yield path
 
 
 def literal(text: str) -> str:

@@ -27,6 +27,19 @@ COPY_REMEDY = (
     "The role of REDSHIFT_COPY_ROLE must be attached to the cluster or namespace, and needs "
     "s3:GetObject on SPARKIFY_S3_WORK and s3:ListBucket on its bucket, whose region it must know"
 )
+NO_CONNECTION = (  # the first that fits
+    (
+        socket.gaierror,
+        "no machine has this name. Set REDSHIFT_HOST to the endpoint, without a port",
+    ),
+    (TimeoutError, "it does not answer. Its security group must let this machine in"),
+    (
+        ssl.SSLError,
+        "its certificate is not trusted: {cause}. Set REDSHIFT_HOST to the endpoint itself, or, "
+        "behind a tunnel, REDSHIFT_SSLMODE=verify-ca",
+    ),
+    (OSError, "it cannot be reached: {cause}. Set REDSHIFT_HOST and REDSHIFT_PORT"),
+)
 
 
 class Interrupted(Exception):
@@ -49,21 +62,8 @@ def translate_error(error: Exception, address: str) -> Exception:
 def connection_error(error: Exception, address: str) -> SparkifyError:
     """Why there is no connection, and what to do about it."""
     causes = [error, *(arg for arg in error.args if isinstance(arg, OSError))]
-    if any(isinstance(cause, socket.gaierror) for cause in causes):
-        problem = "no machine has this name. Set REDSHIFT_HOST to the endpoint, without a port"
-    elif any(isinstance(cause, TimeoutError) for cause in causes):
-        problem = (
-            "it does not answer. Its security group must let this machine in, and it must be "
-            "reachable from here"
-        )
-    elif any(isinstance(cause, ssl.SSLError) for cause in causes):
-        problem = (
-            f"its certificate is not trusted: {causes[-1]}. Set REDSHIFT_HOST to the endpoint "
-            "itself, or, behind a tunnel, REDSHIFT_SSLMODE=verify-ca"
-        )
-    elif any(isinstance(cause, OSError) for cause in causes):
-        problem = f"it cannot be reached: {causes[-1]}. Set REDSHIFT_HOST and REDSHIFT_PORT"
-    else:
-        said = translate_error(error, address)
-        return said if isinstance(said, SparkifyError) else SparkifyError(f"{said}.")
-    return SparkifyError(f"{address}: {problem}.")
+    for kind, problem in NO_CONNECTION:
+        if any(isinstance(cause, kind) for cause in causes):
+            return SparkifyError(f"{address}: {problem.format(cause=causes[-1])}.")
+    said = translate_error(error, address)
+    return said if isinstance(said, SparkifyError) else SparkifyError(f"{said}.")

@@ -15,29 +15,18 @@ from sparkify_assets.warehouse.redshift_errors import connection_error
 CONNECT_SECONDS = 20
 
 
-def connect(settings: RedshiftSettings, *, address: str, label: str) -> Any:
+def connect(settings: RedshiftSettings, label: str) -> Any:
     """A connection of the driver, on which every statement is committed by itself.
 
     Raises:
         SparkifyError: the login failed; it says what to do.
     """
-    login: dict[str, Any] = {"iam": True, "region": settings.region}
-    if settings.cluster:
-        login |= {"cluster_identifier": settings.cluster, "db_user": settings.user}
-    elif settings.workgroup:
-        login |= {"is_serverless": True, "serverless_work_group": settings.workgroup}
-    elif settings.password:
-        login = {"user": settings.user, "password": settings.password.get_secret_value()}
-    if settings.host:
-        login |= {"host": settings.host, "port": settings.port}
+    login: dict[str, Any] = {"host": settings.host, "port": settings.port} if settings.host else {}
     try:
-        if login.get("iam") and not settings.region:  # the driver would guess it from host names
-            login["region"] = boto3.Session().region_name
-            if not login["region"]:
-                raise SparkifyError(
-                    f"{address}: the login by IAM needs a region. Set REDSHIFT_REGION, or "
-                    "AWS_DEFAULT_REGION."
-                )
+        if settings.password:
+            login |= {"user": settings.user, "password": settings.password.get_secret_value()}
+        else:
+            login |= _login_by_iam(settings)
         if settings.host:  # the driver's own timeout would go on to end long statements
             socket.create_connection((settings.host, settings.port), CONNECT_SECONDS).close()
         connection = redshift_connector.connect(
@@ -51,10 +40,24 @@ def connect(settings: RedshiftSettings, *, address: str, label: str) -> Any:
         )
     except (ClientError, BotoCoreError) as error:
         raise SparkifyError(
-            f"{address}: the login by IAM failed: {error}. "
+            f"{settings.address}: the login by IAM failed: {error}. "
             "Check AWS_PROFILE and its permissions, or log in again."
         ) from None
     except (Error, OSError) as error:
-        raise connection_error(error, address) from None
+        raise connection_error(error, settings.address) from None
     connection.autocommit = True  # transactions are begun and ended by statements
     return connection
+
+
+def _login_by_iam(settings: RedshiftSettings) -> dict[str, Any]:
+    region = settings.region or boto3.Session().region_name
+    if not region:  # the driver would guess it from host names
+        raise SparkifyError(
+            f"{settings.address}: the login by IAM needs a region. Set REDSHIFT_REGION, or "
+            "AWS_DEFAULT_REGION."
+        )
+    if settings.workgroup:
+        way = {"is_serverless": True, "serverless_work_group": settings.workgroup}
+    else:
+        way = {"cluster_identifier": settings.cluster, "db_user": settings.user}
+    return {"iam": True, "region": region, **way}

@@ -17,7 +17,7 @@ from sparkify_assets.dialect import type_named
 from sparkify_assets.settings import RedshiftSettings
 from sparkify_assets.warehouse.base import Session
 from sparkify_assets.warehouse.landing import Landing, bare_columns, quote
-from sparkify_assets.warehouse.redshift_copy import copy_landed, work_folder
+from sparkify_assets.warehouse.redshift_copy import copy_landed
 from sparkify_assets.warehouse.redshift_errors import translate_error
 
 
@@ -29,12 +29,11 @@ class RedshiftSession(Session):
         connection: Any,
         settings: RedshiftSettings,
         *,
-        address: str,
         work_uri: str,
         read_only: bool,
         recreate: bool,
     ) -> None:
-        super().__init__(address, recreate=recreate)
+        super().__init__(settings.address, recreate=recreate)
         self._connection = connection
         self._settings = settings
         self._work_uri = work_uri
@@ -42,12 +41,7 @@ class RedshiftSession(Session):
         self.written: list[Table] = []
 
     def execute(self, statement: str, parameters: Sequence[object] = ()) -> Any:
-        """Executes one statement: the cursor, with its rows if it has any.
-
-        Raises:
-            Interrupted: trying the whole transaction again can help.
-            SparkifyError: Redshift refuses the statement.
-        """
+        """Executes one statement; `Interrupted` says that the whole transaction can be repeated."""
         cursor = self._connection.cursor()
         cursor.paramstyle = "qmark"
         try:
@@ -72,14 +66,8 @@ class RedshiftSession(Session):
         )
         return [f"{row['name']} {type_named(row['type'])}" for row in found]
 
-    def declared(self, table: Table) -> list[str]:
-        return [f"{column.name} {column.type}" for column in table.columns]
-
-    def create(self, table: Table) -> None:
-        self.execute(table.create)
-
     def drop(self, table: Table) -> None:
-        """Drops a table that is recreated: Redshift cannot change most of its shape."""
+        """Drops a table that is to be recreated, and says which grants go with it."""
         grants = self.rows(
             "SELECT privilege_type AS privilege, grantee "
             "FROM information_schema.table_privileges "
@@ -89,18 +77,13 @@ class RedshiftSession(Session):
         )
         lost = ", ".join(f"{row['privilege']} to {row['grantee']}" for row in grants) or "none"
         dg.get_dagster_logger().warning(f"{table.name}: recreated; it had these grants: {lost}")
-        self.execute(f"DROP TABLE {self.published(table)}")
+        super().drop(table)
 
     def insert(self, landing: Landing, after_id: int = 0) -> None:
-        role, slices = self._settings.copy_role, self._settings.slices
-        with work_folder(self._work_uri) as work:
-            for table in landing.tables:
-                copy_landed(self, table, landing, after_id, work, role=role, slices=slices)
+        copy_landed(self, landing, after_id, self._work_uri, self._settings)
 
-    def build(self, table: Table) -> None:
-        self.ensure(table)
-        self.execute(f"CREATE TEMP TABLE {quote(table.name)} ({bare_columns(table)})")
-        self.fill(table)
+    def candidate(self, table: Table) -> str:
+        return f"CREATE TEMP TABLE {quote(table.name)} ({bare_columns(table)})"
 
     def publish(self, table: Table) -> None:
         if table.insert:
@@ -113,10 +96,7 @@ class RedshiftSession(Session):
         self.written.append(table)
 
     def _drop_keys(self, table: Table) -> None:
-        """Drops the keys that an earlier version declared, from the table and to it.
-
-        Whoever writes a table is about to audit it, and Redshift would trust them.
-        """
+        """Drops the keys that an earlier version declared, which Redshift would trust unproved."""
         keys = self.rows(
             "SELECT n.nspname AS schema_name, c.relname AS table_name, k.conname AS name "
             "FROM pg_constraint AS k JOIN pg_class AS c ON c.oid = k.conrelid "
