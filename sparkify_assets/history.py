@@ -39,7 +39,7 @@ class RunHistory(DagsterSqliteStorage):
             with FileLock(folder / "opening.lock", timeout=60):
                 super().__init__(str(folder), inst_data)
                 self._run_storage = _Runs(self._run_storage._conn_string)
-                self._event_log_storage = _Events(str(folder / "history" / "runs"))
+                self._event_log_storage = _Events(self._event_log_storage._base_dir)
             known = ScriptDirectory(str(Path(dg.__file__).parent / "_core/storage/alembic"))
             with self._run_storage.connect() as runs, self._event_log_storage.index_connection():
                 known.get_revisions(MigrationContext.configure(runs).get_current_heads())
@@ -53,8 +53,8 @@ class RunHistory(DagsterSqliteStorage):
 class _Runs(SqliteRunStorage):
     """Which runs there are, and which of them have a process.
 
-    The lock of a run is a byte of one file: no process that a run has forked keeps it, as it would
-    with `flock`. But a process that closes the file gives up all of its locks.
+    The lock of a run is a byte of one file: unlike with `flock`, no process that a run has forked
+    keeps it. But a process that closes the file gives up all of its locks.
     """
 
     held: ClassVar[list[IO[bytes]]] = []
@@ -120,16 +120,15 @@ def _is_missing(database: Path) -> bool:
 
 @contextmanager
 def _explained(folder: Path) -> Iterator[None]:
-    """Says in one message what is wrong with the files of a folder, and what to do."""
     try:
         yield
+    except IntegrityError:  # part of how Dagster works
+        raise
     except (OSError, DatabaseError, CommandError) as error:
-        if isinstance(error, IntegrityError):  # part of how Dagster works
-            raise
-        sys.tracebacklimit = 0  # the user's to mend: the message says it all, a traceback hides it
+        sys.tracebacklimit = 0  # the message says it all, and a traceback would hide it
         raise SparkifyError(
             f"The run history in {folder} cannot be used: {getattr(error, 'orig', error)}. If the "
-            "disk is full, or the folder not writable, mend that and run this again. If it is "
-            f"damaged, or of another version of Dagster, move it away (mv {folder} {folder}.old): "
-            "a new one is made. It lists past runs, and holds nothing of the warehouse."
+            "disk is full or the folder not writable, mend that. If it is damaged or of another "
+            f"version of Dagster, move it away (mv {folder} {folder}.old): a new one is made. "
+            "It only lists past runs."
         ) from None

@@ -20,16 +20,13 @@ from sparkify_assets.errors import SparkifyError, printable
 from sparkify_assets.files import writable
 from sparkify_assets.warehouse.base import Session, Warehouse
 from sparkify_assets.warehouse.landing import (
+    CONFIG,
     DUCKDB_SETTINGS,
-    OFFLINE,
     Landing,
     bare_columns,
     landed_columns,
     quote,
 )
-
-# Of a new file: shells and BI tools lag behind.
-CONFIG = {"storage_compatibility_version": "v1.4.0", **OFFLINE}
 
 
 class DuckDBSession(Session):
@@ -46,7 +43,7 @@ class DuckDBSession(Session):
             raise SparkifyError(f"{self.address}: {error}") from None
 
     def columns(self, table: Table) -> list[str]:
-        found = self.rows(  # the cheapest way to ask
+        found = self.rows(  # as fast as any, unlike information_schema
             "SELECT column_name AS name, data_type AS type FROM duckdb_columns() "
             "WHERE database_name = current_database() AND schema_name = 'main' AND table_name = ? "
             "ORDER BY column_index",
@@ -106,7 +103,7 @@ class DuckDBWarehouse(Warehouse):
         head = b""
         try:  # at a pipe DuckDB would wait for ever
             if read_only and not path.exists():
-                return duckdb.connect(config=OFFLINE)  # as empty as the file will be
+                return duckdb.connect(config=CONFIG)  # as empty as the file will be
             writable(Path(f"{self.path}.wal"))
             with suppress(FileNotFoundError), writable(path).open("rb") as file:
                 head = file.read(16)
@@ -118,7 +115,7 @@ class DuckDBWarehouse(Warehouse):
         holder = ""
         while True:
             try:
-                return duckdb.connect(self.path, read_only, config=OFFLINE if read_only else CONFIG)
+                return duckdb.connect(self.path, read_only, config=CONFIG)
             except duckdb.Error as error:
                 problem = str(error)
             if "Could not set lock" not in problem:

@@ -25,8 +25,9 @@ DUCKDB_SETTINGS = """
     CREATE OR REPLACE TEMP MACRO octet_length(string) AS strlen(string);
 """
 
-OFFLINE: dict[str, Any] = {  # nothing is downloaded at run time
-    "autoinstall_known_extensions": False,
+CONFIG: dict[str, Any] = {
+    "storage_compatibility_version": "v1.4.0",  # shells and BI tools lag behind
+    "autoinstall_known_extensions": False,  # nothing is downloaded at run time
     "autoload_known_extensions": False,
 }
 NO_ROOM = (duckdb.IOException, duckdb.TransactionException, duckdb.OutOfMemoryException)
@@ -48,7 +49,7 @@ class Landing:
     def __init__(self, folder: Path, tables: Sequence[Table]) -> None:
         self.path = folder / "landing.duckdb"
         self.tables = tables
-        self.connection = duckdb.connect(self.path, config=OFFLINE)
+        self.connection = duckdb.connect(self.path, config=CONFIG)
         self.connection.execute(DUCKDB_SETTINGS)
         for table in tables:
             columns = bare_columns(table)

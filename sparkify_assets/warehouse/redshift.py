@@ -42,7 +42,6 @@ class RedshiftWarehouse(Warehouse):
 
     @property
     def settings(self) -> RedshiftSettings:
-        """Where Redshift is, and how to log in."""
         return RedshiftSettings.from_environment()
 
     @property
@@ -57,7 +56,6 @@ class RedshiftWarehouse(Warehouse):
         return f"{self.s3_work}/{legible}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
 
     def in_transaction(self, work: Callable[[Session], T], label: str, **options: bool) -> T:
-        """Does some work in a transaction; the whole of it again after a conflict."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return super().in_transaction(work, label, **options)

@@ -7,8 +7,9 @@ The files exist only while a load runs.
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from uuid import uuid4
 
 from botocore.exceptions import ClientError
@@ -24,8 +25,7 @@ from sparkify_assets.warehouse.landing import Landing, landed_columns, quote
 DELETED_AT_ONCE = 1_000  # files: S3 takes no more
 ROWS_IN_ONE_FILE = 10_000  # from so many on, they are spread over all slices
 WRITING = (
-    "s3:PutObject, s3:AbortMultipartUpload and s3:DeleteObject there, and s3:ListBucket on the "
-    "bucket"
+    "s3:PutObject, s3:AbortMultipartUpload and s3:DeleteObject, and s3:ListBucket on the bucket"
 )
 
 
@@ -49,28 +49,27 @@ class WorkFolder:
 
     def upload(self, path: Path) -> str:
         """Moves a file into the folder: its URI."""
-        key = self._new_key(path.name)
-        with self._explained(), path.open("rb") as file:
-            self._client.upload_fileobj(file, self._bucket, key)
+        with path.open("rb") as file:
+            uri = self._put(path.name, file)
         path.unlink()
-        return f"s3://{self._bucket}/{key}"
+        return uri
 
     def manifest(self, files: list[str]) -> str:
         """Writes a manifest of files that must all be there: its URI."""
         body = json.dumps({"entries": [{"url": uri, "mandatory": True} for uri in files]})
-        key = self._new_key("manifest")
-        with self._explained():
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=body.encode())
-        return f"s3://{self._bucket}/{key}"
+        return self._put("manifest", BytesIO(body.encode()))
 
     def discard(self) -> None:
         """Removes the files that were written here."""
         with self._explained():
             self._delete(self._keys)
 
-    def _new_key(self, name: str) -> str:
-        self._keys.append(f"{self._prefix}/{uuid4().hex}-{name}")
-        return self._keys[-1]
+    def _put(self, name: str, file: IO[bytes]) -> str:
+        key = f"{self._prefix}/{uuid4().hex}-{name}"
+        self._keys.append(key)
+        with self._explained():
+            self._client.upload_fileobj(file, self._bucket, key)
+        return f"s3://{self._bucket}/{key}"
 
     def _delete(self, keys: list[str]) -> None:
         for start in range(0, len(keys), DELETED_AT_ONCE):
@@ -133,11 +132,7 @@ def _files_of(table: Table, landing: Landing, after_id: int, parts: int) -> Iter
 
 
 def literal(text: str) -> str:
-    """Text as an SQL literal, where no parameter can stand.
-
-    Raises:
-        SparkifyError: it has characters that end a literal or are changed in one.
-    """
+    """Text as an SQL literal, where no parameter can stand; an error if it could end one."""
     if not text.isprintable() or "'" in text or "\\" in text:
         raise SparkifyError(f"{text!r} holds characters that cannot be part of a statement.")
     return f"'{text}'"
