@@ -180,6 +180,10 @@ SESSIONS: dict[str, tuple[list[tuple[int | None, int, int]], list[str]]] = {
         [(7, 0, 0), (8, 0, 5), (None, 1, 6), (7, 1, 9)],
         ["7", "8", "8", "7"],
     ),
+    "the largest number": (
+        [(7, 2**31 - 2, 0), (8, 0, 1), (None, 2**31 - 1, 2), (None, -(2**31), 3)],
+        ["7", "8", "7", ""],
+    ),
     "two at once": ([(7, 0, 0), (8, 0, 0), (None, 1, 6)], ["7", "8", ""]),
     "the event before goes before the event after": (
         [(7, 0, 0), (None, 1, 90), (8, 2, 91)],
@@ -272,7 +276,9 @@ def test_the_report_tells_of_cancellations_where_there_are_any(
     assert "cancel" not in published_once.report.read_text(encoding="utf-8")
     platform.write_songs([{}])
     left = {"page": "Cancellation Confirmation", "auth": "Cancelled", "userId": "8"}
-    platform.write_events([{}, left | {"ts": NOON, "sessionId": 5}])
+    for name in ("log.json", "again.json"):
+        platform.write_events([{}, left | {"ts": NOON, "sessionId": 5}], name)
     assert platform.run().success
     page = platform.report.read_text(encoding="utf-8")
+    assert '<span class="bad">2 repeated</span>' in page
     assert "1 of 2 users cancelled (50.0\N{NO-BREAK SPACE}%); most on a day, 1, on 1 Nov" in page

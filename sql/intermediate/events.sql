@@ -97,7 +97,7 @@ visitors AS (
 ),
 
 loose AS (
-    SELECT DISTINCT e.sessionid, e.iteminsession, e.ts
+    SELECT DISTINCT e.sessionid, CAST(e.iteminsession AS BIGINT) AS iteminsession, e.ts
     FROM staging_events AS e
     INNER JOIN visitors AS v ON e.sessionid = v.sessionid
     WHERE e.userid IS NULL AND v.first_user < v.last_user
@@ -113,7 +113,7 @@ steps AS (
                 l.iteminsession = 1 + LAG(l.iteminsession) OVER (
                     PARTITION BY l.sessionid ORDER BY l.ts, l.iteminsession
                 )
-                AND l.ts <= INTERVAL '2 hours' + LAG(l.ts) OVER (
+                AND l.ts - INTERVAL '2 hours' <= LAG(l.ts) OVER (
                     PARTITION BY l.sessionid ORDER BY l.ts, l.iteminsession
                 )
                 THEN 0
