@@ -7,18 +7,23 @@ How a record becomes a row is the business of `reading.py`.
 """
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
+from sparkify_assets.accounting import SAMPLES
+from sparkify_assets.accounting import Load as Load
 from sparkify_assets.catalog import Catalog, Table
-from sparkify_assets.errors import SparkifyError, printable
+from sparkify_assets.errors import SparkifyError
+from sparkify_assets.findings import ReadObject
+from sparkify_assets.keys import Keys
 from sparkify_assets.progress import Progress
-from sparkify_assets.reading import Reading, Rejection, read_objects
+from sparkify_assets.reading import Reader
 from sparkify_assets.sources.base import SAMPLE, InputObject, Source, address_of
 from sparkify_assets.warehouse.base import Session, Warehouse
 from sparkify_assets.warehouse.landing import Landing, landing_for
@@ -26,34 +31,28 @@ from sparkify_assets.wording import launch_command
 
 BATCH_BYTES = 512 * 1024 * 1024
 BATCH_OBJECTS = 50_000
-SAMPLES = 3
 FEW_RECORDS = 10  # so many may be rejected whatever their share: a bad line is no wrong source
-TYPICAL_RECORD_BYTES = 500  # where a load has no sound record to compare with
 HISTORY = "load_history"
+MEMBER = "!/"  # between the URI of an archive and the name of a member
 
 
-@dataclass
-class Load:
-    """What one load found and did. `version` stands for all that the staging table now holds."""
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """How a staging table is loaded.
 
-    new: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    vanished: int = 0
-    bytes: int = 0
-    records: int = 0
-    loaded: int = 0
-    rejected: int = 0
-    with_repeated_keys: int = 0
-    seconds: float = 0.0
-    version: str = ""
-    rejected_samples: list[str] = field(default_factory=list)
-    unread_files: list[str] = field(default_factory=list)
+    Args:
+        max_rejected_share: share of this load's records, 0 to 1, that may be rejected.
+        run_id: who loads.
+        log: takes a line of progress now and then.
+        prefix: a folder of the source; load and judge only what is in it.
+        full_reload: forget all that was loaded, and load what is listed now.
+    """
 
-    @property
-    def objects(self) -> int:
-        """Objects that were read."""
-        return self.new + self.changed
+    max_rejected_share: float
+    run_id: str
+    log: Callable[[str], None]
+    prefix: str = ""
+    full_reload: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,14 @@ class _Plan:
     is_rebuild: bool
 
 
+class _Landed(NamedTuple):
+    """An object that was read: what is listed, or a member of it where that is an archive."""
+
+    uri: str
+    listed: InputObject
+    found: ReadObject
+
+
 @contextmanager
 def prepared_load(
     warehouse: Warehouse, catalog: Catalog, table: Table, source: Source, **options: Any
@@ -88,11 +95,11 @@ def prepared_load(
         catalog: where `load_history` and `rejected_records` are declared.
         table: the staging table.
         source: what it is loaded from.
-        options: the others of `StagingLoad`.
+        options: those of `LoadOptions`.
     """
     with landing_for([table, *catalog.ledgers]) as landing:
-        load = StagingLoad(catalog, table, source, landing, **options)
-        label = f"{table.name} {load.run_id}"
+        load = StagingLoad(catalog, table, source, landing, LoadOptions(**options))
+        label = f"{table.name} {options['run_id']}"
         load.read(warehouse.in_transaction(load.plan, label, read_only=True))
         yield load
 
@@ -109,11 +116,7 @@ class StagingLoad:
         table: the staging table.
         source: what it is loaded from.
         landing: where rows of the table and of both ledgers land.
-        max_rejected_share: share of this load's records, 0 to 1, that may be rejected.
-        run_id: who loads.
-        log: takes a line of progress now and then.
-        prefix: a folder of the source; load and judge only what is in it.
-        full_reload: forget all that was loaded, and load what is listed now.
+        options: how it is loaded.
 
     Raises:
         SparkifyError: the source cannot be read, is another one than before, or holds too many
@@ -126,43 +129,36 @@ class StagingLoad:
         table: Table,
         source: Source,
         landing: Landing,
-        *,
-        max_rejected_share: float,
-        run_id: str,
-        log: Callable[[str], None],
-        prefix: str = "",
-        full_reload: bool = False,
+        options: LoadOptions,
     ) -> None:
         self._catalog, self._table, self._source, self._landing = catalog, table, source, landing
-        self._max_rejected_share = max_rejected_share
-        self.run_id, self._log = run_id, log
-        self._prefix, self._full_reload = prefix.strip("/"), full_reload
-        if self._prefix and full_reload:
+        self._options, self._prefix = options, options.prefix.strip("/")
+        if self._prefix and options.full_reload:
             raise SparkifyError(
                 f"{table.name}: full_reload forgets all that was loaded, and prefix loads only a "
                 "part. Choose one."
             )
         self._started = time.monotonic()
         self._listed = {item.uri: item for item in source.objects(self._prefix)}
-        self._ids = count(1)
-        self._landed: dict[int, InputObject] = {}
-        self._reading = Reading({})
+        self._ids, self._keys = count(1), Keys()
+        self._landed: dict[int, _Landed] = {}
 
     def read(self, plan: _Plan) -> None:
         """Fetches and reads what seems to be new."""
         if plan.is_rebuild and plan.forgotten:
             place = address_of(self._source.within(self._prefix))
-            self._log(f"{self._table.name}: rebuilding it from all of {place}")
+            self._options.log(f"{self._table.name}: rebuilding it from all of {place}")
         self._read(plan.to_read)
 
     def _read(self, to_read: Sequence[InputObject]) -> None:
         """Fetches objects and reads them into the landing."""
-        fetching = Progress(f"{self._table.name}: fetched", to_read, self._log)
-        progress = Progress(f"{self._table.name}: loaded", to_read, self._log)
-        for batch in _batches(dict(zip(self._ids, to_read, strict=False))):
+        fetching = Progress(f"{self._table.name}: fetched", to_read, self._options.log)
+        progress = Progress(f"{self._table.name}: loaded", to_read, self._options.log)
+        reader = Reader(self._landing.connection, self._table, self._ids, self._keys)
+        for batch in _batches(to_read):
             with self._source.at_hand(batch, fetching.add) as files:
-                reading = read_objects(self._landing.connection, self._table, files)
-            self._land(batch, reading)
+                for objects in reader.read(files):
+                    self._land(batch, objects)
             progress.add(len(batch), sum(item.size for item in batch.values()))
 
     def write(self, session: Session) -> Load:
@@ -171,9 +167,9 @@ class StagingLoad:
             _make_sure_of(session, ledger)
         plan, last_id = self.plan(session), _last_id(session)
         wanted = {item.uri for item in plan.to_read}
-        if missing := wanted - {item.uri for item in self._landed.values()}:
+        if missing := wanted - {landed.listed.uri for landed in self._landed.values()}:
             self._read([item for item in plan.to_read if item.uri in missing])
-        unwanted = [i for i, item in self._landed.items() if item.uri not in wanted]
+        unwanted = [i for i, landed in self._landed.items() if landed.listed.uri not in wanted]
         self._landing.forget(unwanted)  # another run has loaded them meanwhile
         for object_id in unwanted:
             del self._landed[object_id]
@@ -191,19 +187,19 @@ class StagingLoad:
         table, source = self._table, self._source
         history = _history(session, self._catalog, table)
         within = source.within(self._prefix)
+        listed = {uri: self._listed.get(self._file_of(uri)) for uri in history}
         vanished = sorted(
-            uri for uri in history.keys() - self._listed.keys() if uri.startswith(within)
+            uri for uri, item in listed.items() if not item and uri.startswith(within)
         )
-        is_rebuild = self._full_reload or self._must_rebuild(session, history, vanished)
+        is_rebuild = self._options.full_reload or self._must_rebuild(session, history, vanished)
         if is_rebuild:
             return _Plan({}, list(history.values()), list(self._listed.values()), 0, True)
         replaced = [
-            h
-            for uri, h in history.items()
-            if uri in self._listed and self._listed[uri].version != h.version
+            h for uri, h in history.items() if (item := listed[uri]) and item.version != h.version
         ]
         kept = {uri: h for uri, h in history.items() if h not in replaced}
-        to_read = [item for uri, item in self._listed.items() if uri not in kept]
+        known = {self._file_of(uri) for uri in kept}
+        to_read = [item for uri, item in self._listed.items() if uri not in known]
         return _Plan(kept, replaced, to_read, len(vanished), False)
 
     def _must_rebuild(
@@ -239,87 +235,71 @@ class StagingLoad:
             )
         return bool(difference)
 
-    def _land(self, batch: dict[int, InputObject], reading: Reading) -> None:
-        """Lands the rejected records and the history of a batch."""
+    def _file_of(self, uri: str) -> str:
+        """The listed file that an object is, or is a member of; its own URI if there is none."""
+        ends = (match.start() for match in re.finditer(re.escape(MEMBER), uri))
+        files = (uri[:end] for end in ends)
+        return uri if uri in self._listed else next((f for f in files if f in self._listed), uri)
+
+    def _land(self, batch: dict[int, InputObject], objects: list[ReadObject]) -> None:
+        """Lands the rejected records and the history of objects that were read."""
         now = datetime.now(UTC).replace(tzinfo=None)
-        self._landed |= batch
-        self._reading.counts |= reading.counts
-        self._reading.rejections += reading.rejections
-        rejected = [
-            (r.object_id, batch[r.object_id].uri, r.line, r.column, r.reason, r.raw)
-            for r in reading.rejections
-        ]
-        history = [
-            (
-                object_id,
-                self._table.name,
-                self._source.root,
-                item.uri,
-                item.version,
-                item.size,
-                reading.counts[object_id].records,
-                reading.counts[object_id].loaded,
-                reading.counts[object_id].rejected,
-                now,
-                self.run_id,
+        rejected: list[tuple[object, ...]] = []
+        history: list[tuple[object, ...]] = []
+        for one in objects:
+            item = batch[one.origin]
+            uri = f"{item.uri}{MEMBER}{one.name}" if one.name else item.uri
+            if one.name and uri in self._listed:
+                raise SparkifyError(f"{address_of(uri)} is in an archive and beside it: rename one")
+            self._landed[one.object_id] = _Landed(uri, item, one)
+            rejected += [
+                (one.object_id, uri, r.line, r.column, r.reason, r.raw) for r in one.rejections
+            ]
+            history.append(
+                (
+                    one.object_id,
+                    self._table.name,
+                    self._source.root,
+                    uri,
+                    item.version,
+                    one.size,
+                    one.records,
+                    one.loaded,
+                    one.rejected,
+                    now,
+                    self._options.run_id,
+                )
             )
-            for object_id, item in batch.items()
-        ]
+            del one.rejections[SAMPLES:]
         self._landing.append(self._catalog.tables["rejected_records"], rejected)
-        self._landing.append(self._catalog.tables["load_history"], history)
+        self._landing.append(self._catalog.tables[HISTORY], history)
 
     def _account(self, plan: _Plan) -> Load:
         """Adds up what was read; an error if too much of it cannot be read."""
-        objects = self._landed
-        changed = {h.uri for h in plan.forgotten} if not plan.is_rebuild else set()
+        replaced = {h.uri for h in plan.forgotten} if not plan.is_rebuild else set()
         load = Load(
-            new=sum(item.uri not in changed for item in objects.values()),
-            changed=sum(item.uri in changed for item in objects.values()),
-            unchanged=len(self._listed) - len(objects),
+            unchanged=sum(self._file_of(uri) in self._listed for uri in plan.kept),
             vanished=plan.vanished,
-            bytes=sum(item.size for item in objects.values()),
+            unknown_keys=self._keys.unknown(self._table),
+            missing_keys=self._keys.missing(self._table),
         )
-        for object_id, item in objects.items():
-            found = self._reading.counts[object_id]
-            load.records += found.records
-            load.loaded += found.loaded
-            load.rejected += found.rejected
-            load.with_repeated_keys += found.with_repeated_keys
-            if found.rejected and not found.loaded:
-                load.unread_files.append(item.address)
-        rejections = [r for r in self._reading.rejections if r.object_id in objects]
-        load.rejected_samples = [
-            printable(f"{objects[r.object_id].address}, line {r.line}: {r.reason}")
-            for r in rejections[:SAMPLES]
-        ]
-        self._guard(load, rejections, is_first=not plan.kept)
-        versions = {uri: h.version for uri, h in plan.kept.items()}
-        load.version = _version(versions | {item.uri: item.version for item in objects.values()})
-        load.seconds = time.monotonic() - self._started
-        return load
-
-    def _guard(self, load: Load, rejections: list[Rejection], *, is_first: bool) -> None:
-        """Raises an error if more was rejected than may be.
-
-        That is if it is more than the share of the load's records and more than a few, or all that
-        the table would be made from. A text that could not be parted into records weighs as many
-        as it may hold, by its size.
-        """
-        sound_bytes = load.bytes - sum(r.size for r in rejections)
-        mean = max(1.0, sound_bytes / load.loaded) if load.loaded else TYPICAL_RECORD_BYTES
-        lost = sum(1 if r.is_record else max(1, round(r.size / mean)) for r in rejections)
-        records = load.loaded + lost
-        share = self._max_rejected_share
-        few = FEW_RECORDS if share and (load.loaded or not is_first) else 0
-        if lost > share * records and lost > few:
-            about = "about " if lost > load.rejected else ""
+        for uri, _, found in self._landed.values():
+            load.add(address_of(uri), found, is_changed=uri in replaced)
+        few = FEW_RECORDS if load.loaded or plan.kept else 0
+        share = self._options.max_rejected_share
+        if problem := load.too_much_rejected(share, few):
             raise SparkifyError(
-                f"{self._table.name} was not loaded: {about}{lost:,} of {records:,} records of "
-                f"{self._source.name} cannot be read, more than {few} and more than the share of "
-                f"{share:g} that SPARKIFY_MAX_REJECTED_SHARE allows. For example: "
+                f"{self._table.name} was not loaded: {problem} of {self._source.name} cannot be "
+                f"read, more than {few if share else 0} and more than the share of {share:g} that "
+                "SPARKIFY_MAX_REJECTED_SHARE allows. For example: "
                 f"{'; '.join(load.rejected_samples)}. The table {self._table.name} stays as it "
                 "was. Mend or remove them, or allow a larger share."
             )
+        versions = {uri: h.version for uri, h in plan.kept.items()}
+        versions |= {uri: listed.version for uri, listed, _ in self._landed.values()}
+        load.version = _version(versions)
+        load.seconds = time.monotonic() - self._started
+        return load
 
 
 def _make_sure_of(session: Session, ledger: Table) -> None:
@@ -359,15 +339,15 @@ def _forget(session: Session, tables: Sequence[Table], loaded: Sequence[_Loaded]
             session.forget(table, [h.object_id for h in loaded])
 
 
-def _batches(objects: dict[int, InputObject]) -> Iterator[dict[int, InputObject]]:
-    """Objects by id, in parts that bound the disk and memory that reading one takes."""
+def _batches(objects: Sequence[InputObject]) -> Iterator[dict[int, InputObject]]:
+    """Objects by number, in parts that bound the disk that having them at hand takes."""
     batch: dict[int, InputObject] = {}
     size = 0
-    for object_id, item in objects.items():
+    for item in objects:
         if batch and (size + item.size > BATCH_BYTES or len(batch) == BATCH_OBJECTS):
             yield batch
             batch, size = {}, 0
-        batch[object_id] = item
+        batch[len(batch)] = item
         size += item.size
     if batch:
         yield batch

@@ -7,19 +7,21 @@ What an audit found is the business of `audit.py`, what a log line looks like at
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 import dagster as dg
 
+from sparkify_assets.accounting import Load
 from sparkify_assets.audit import SAMPLES, AuditResult, audits_of
 from sparkify_assets.catalog import Table
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.loading import Load
 from sparkify_assets.text_repair import VERSION as REPAIR_VERSION
 from sparkify_assets.warehouse.base import Row
 from sparkify_assets.wording import as_text, counted
 
 PREVIEW_WIDTH = 40
+SHOWN = 10  # keys of the JSON in one line
 
 
 @contextmanager
@@ -132,26 +134,26 @@ def log_load(context: dg.AssetExecutionContext, table: Table, load: Load) -> Non
             f"{table.name}: {counted(load.with_repeated_keys, 'record')} with a key more than "
             "once: the first value counts"
         )
+    if load.unknown_keys:
+        context.log.warning(
+            f"{table.name}: no column takes {counted(len(load.unknown_keys), 'key')} of the JSON: "
+            f"{'; '.join(load.unknown_keys[:SHOWN])}"
+            f"{'; ...' if len(load.unknown_keys) > SHOWN else ''}"
+        )
+    if load.missing_keys:
+        context.log.warning(
+            f"{table.name}: no new record has the {counted(len(load.missing_keys), 'key')} "
+            f"{', '.join(load.missing_keys)}: null in all of them. Is it spelled otherwise?"
+        )
 
 
 def load_metadata(load: Load) -> dict[str, Any]:
     """What a load found and did, to be plotted from run to run."""
-    rejected = {"rejected_samples": "\n".join(load.rejected_samples)} if load.rejected else {}
-    return {
-        "objects_read": load.objects,
-        "objects_new": load.new,
-        "objects_changed": load.changed,
-        "objects_unchanged": load.unchanged,
-        "objects_vanished": load.vanished,
-        "bytes_read": load.bytes,
-        "records_read": load.records,
-        "rows_loaded": load.loaded,
-        "rows_rejected": load.rejected,
-        "records_with_repeated_keys": load.with_repeated_keys,
-        "files_not_read": len(load.unread_files),
-        "seconds": round(load.seconds, 3),
-        **rejected,
-    }
+    figures = {f.metadata["name"]: getattr(load, f.name) for f in fields(load) if f.metadata}
+    lists = ("rejected_samples", "unknown_keys", "missing_keys")
+    said = {name: "\n".join(lines) for name in lists if (lines := getattr(load, name))}
+    counts = {"objects_read": load.objects, "files_not_read": len(load.unread_files)}
+    return counts | figures | said
 
 
 def table_value(rows: list[Row]) -> dg.TableMetadataValue:

@@ -1,299 +1,183 @@
-"""Reads the records of JSON objects into a DuckDB table: every record becomes a row or a rejection.
+"""Reads the records of JSON files into a DuckDB table: every record becomes a row or a rejection.
 
-Most objects take the fast way: DuckDB parses them in one set-based pass, and Python only counts
-their lines. Where lines and rows differ, or DuckDB could lose something that it does not tell of,
-the object is read again the careful way, record by record. Tiny objects always take the careful
-way, since opening a file costs DuckDB more than reading one record costs Python.
+A file is a stream that is cut into parts between records. DuckDB parses a part in one pass, and
+where it finds as many sound records as Python counted beginnings of records, the part is done.
+Any other part is read the careful way, record by record, with the parts that follow it until one is
+sound again. Tiny objects always are: opening a file costs DuckDB more than they cost Python.
 
-What a record is is said in `records.py`, what its values mean in `values.py`, and what is new,
-replaced and written into the history in `loading.py`.
+How files are unpacked is said in `containers.py`, how they are cut in `parts.py`, what a record is
+in `records.py`, and what its values mean in `values.py`.
 """
 
-import glob
-import io
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import compress
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice, takewhile
 
 import duckdb
 
 from sparkify_assets.catalog import Table
+from sparkify_assets.containers import BLOCK_BYTES, Damaged, Member, members_of
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.records import (
-    BINARY,
-    LOOSE,
-    MAX_RAW_BYTES,
-    MAX_RECORD_BYTES,
-    TEXTS,
-    Found,
-    Members,
-    count_lines,
-    find_records,
-    something_else,
-)
+from sparkify_assets.findings import ReadObject
+from sparkify_assets.keys import Keys
+from sparkify_assets.parts import Part, cut, one_a_line
+from sparkify_assets.passes import OBJECT, Passes
+from sparkify_assets.records import BINARY, MAX_RAW_BYTES, find_records, something_else
 from sparkify_assets.scratch import scratch_folder
 from sparkify_assets.sources.base import LocalFile, open_object, verify_unchanged
-from sparkify_assets.values import (
-    OBJECT_ID,
-    Misfit,
-    is_plain,
-    json_columns,
-    other_than_text,
-    respelled,
-    row_reader,
-    select_rows,
-)
-from sparkify_assets.warehouse.landing import quote
+from sparkify_assets.values import Misfit, row_reader
 
 TINY_BYTES = 16 * 1024  # about where DuckDB's cost of opening a file and Python's of parsing meet
-HEAD_BYTES = 1_024
-MOST_REJECTIONS = 100_000  # of one object that are told one by one
-OBJECT = "the object"
-MAX_NESTING = 400  # brackets in a record; Python can read about twice as many
+WAITING_BYTES = 64 * 1024 * 1024  # of small objects that are read in one pass
+WAITING_OBJECTS = 10_000
+ROWS_BYTES = 64 * 1024 * 1024  # of rows that are inserted at once
 
 
-class Rejection(NamedTuple):
-    """A record that cannot become a row; `column` is None where it cannot be read at all.
+class Reader:
+    """Inserts the records of files into a table on a connection.
 
-    `size` is that of the whole text, in bytes. `is_record` tells a record from a text that could
-    not be parted into records, and may hold many.
+    Args:
+        connection: to DuckDB.
+        table: the staging table, which exists there.
+        ids: the numbers that objects get, in the order in which they are found.
+        keys: what is told of the keys of all records.
     """
 
-    object_id: int
-    line: int
-    column: str | None
-    reason: str
-    raw: str
-    size: int
-    is_record: bool
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: Table,
+        ids: Iterator[int],
+        keys: Keys,
+    ) -> None:
+        self._connection, self._table, self._ids, self._keys = connection, table, ids, keys
+        self._row_of = row_reader(table)
+        self._careful: dict[int, ReadObject] = {}  # whose rows wait
 
+    def read(self, files: dict[int, LocalFile]) -> Iterator[list[ReadObject]]:
+        """Reads files, and says of some objects at a time what became of them.
 
-@dataclass
-class ObjectCount:
-    """What became of one object's records; `records` is counted apart from loaded and rejected."""
-
-    records: int = 0
-    loaded: int = 0
-    rejected: int = 0
-    with_repeated_keys: int = 0
-
-
-@dataclass
-class Reading:
-    """What one call of `read_objects` found, by object id."""
-
-    counts: dict[int, ObjectCount]
-    rejections: list[Rejection] = field(default_factory=list)
-
-
-def read_objects(
-    connection: duckdb.DuckDBPyConnection, table: Table, objects: dict[int, LocalFile]
-) -> Reading:
-    """Inserts the records of `objects` (by object id) into `table` on `connection`.
-
-    Raises:
-        SparkifyError: an object that cannot be read, or changed while it was being read.
-    """
-    reading = Reading({object_id: ObjectCount() for object_id in objects})
-    tiny = {i: o for i, o in objects.items() if o.size <= TINY_BYTES}
-    large = {i: o for i, o in objects.items() if o.size > TINY_BYTES}
-    try:
-        with scratch_folder() as folder:
-            careful = tiny | _read_fast(connection, table, large, folder, reading)
-            _read_carefully(connection, table, careful, folder, reading)
-    except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
-        raise SparkifyError(f"{table.name} was not loaded: {error}") from None
-    return reading
-
-
-def _read_fast(
-    connection: duckdb.DuckDBPyConnection,
-    table: Table,
-    objects: dict[int, LocalFile],
-    folder: Path,
-    reading: Reading,
-) -> dict[int, LocalFile]:
-    """Loads the objects that hold one sound record a line; returns the others, still unread."""
-    lines: dict[int, int] = {}
-    for object_id, item in objects.items():
-        with open_object(item) as stream:
-            count = None if something_else(_head(stream), BINARY) else count_lines(stream, LOOSE)
-        if count is not None:
-            lines[object_id] = count
-            (folder / f"{object_id}.json").symlink_to(item.path)  # no character to glob in its name
-    loaded: dict[int, int] = {}
-    try:
-        if lines:
-            files = f"{glob.escape(str(folder))}/*.json"
-            loaded = _insert(
-                connection,
-                table,
-                objects,
-                'SELECT * REPLACE (parse_filename("the file", true) AS "the object") '
-                "FROM read_json(?, columns = ?, format = 'newline_delimited', "
-                "ignore_errors = true, filename = 'the file')",
-                f"WHERE {is_plain(table)}",
-                files,
-            )
-            loose = _loose_objects(connection, table, files)
-            for object_id, keys in _respelled_objects(connection, table, lines):
-                with open_object(objects[object_id]) as stream:
-                    if count_lines(stream, other_than_text(keys)) is None:
-                        loose.append(object_id)
-            loaded |= dict.fromkeys(loose, -1)
-    finally:  # an object that went away is what is wrong, whatever DuckDB says of it
-        for item in objects.values():
-            verify_unchanged(item)
-    damaged = {i: o for i, o in objects.items() if i not in lines or lines[i] != loaded.get(i, 0)}
-    if damaged:
-        connection.execute(
-            f"DELETE FROM {quote(table.name)} WHERE {OBJECT_ID} IN (SELECT unnest(?))",
-            [list(damaged)],
-        )
-    for object_id in objects.keys() - damaged.keys():
-        count = lines[object_id]
-        reading.counts[object_id] = ObjectCount(records=count, loaded=count)
-    return damaged
-
-
-def _loose_objects(connection: duckdb.DuckDBPyConnection, table: Table, files: str) -> list[int]:
-    """Objects that hold a record with a key twice, too long, or nested too deeply for Python."""
-    keys, text = "json_keys(json)", "CAST(json AS VARCHAR)"
-    usual = ", ".join("'" + c.key.replace("'", "''") + "'" for c in json_columns(table))
-    found = connection.execute(
-        "SELECT DISTINCT CAST(parse_filename(filename, true) AS INTEGER) "
-        "FROM read_ndjson_objects(?, ignore_errors = true, filename = true) "
-        f"WHERE CASE WHEN {keys} = [{usual}] THEN false "  # the quicker question
-        f"ELSE list_unique({keys}) < len({keys}) END OR strlen({text}) > {MAX_RECORD_BYTES} "
-        f"OR (strlen({text}) > {2 * MAX_NESTING} "
-        f"AND strlen({text}) - strlen(translate({text}, '[{{', '')) > {MAX_NESTING})",
-        [files],
-    )
-    return [object_id for (object_id,) in found.fetchall()]
-
-
-def _respelled_objects(
-    connection: duckdb.DuckDBPyConnection, table: Table, objects: Iterable[int]
-) -> Iterator[tuple[int, list[str]]]:
-    """Objects that may hold something else where a text is expected, and under which keys."""
-    tests = respelled(table)
-    found = connection.execute(
-        f"SELECT {', '.join([OBJECT_ID, *(f'bool_or({test})' for test in tests.values())])} "
-        f"FROM {quote(table.name)} WHERE {OBJECT_ID} IN (SELECT unnest(?)) GROUP BY {OBJECT_ID}",
-        [list(objects)],
-    )
-    for object_id, *is_odd in found.fetchall():
-        if keys := list(compress(tests, is_odd)):
-            yield object_id, keys
-
-
-def _read_carefully(
-    connection: duckdb.DuckDBPyConnection,
-    table: Table,
-    objects: dict[int, LocalFile],
-    folder: Path,
-    reading: Reading,
-) -> None:
-    """Loads objects record by record, by way of a file of the rows that they hold."""
-    if not objects:
-        return
-    row_of = row_reader(table)
-    with (folder / "rows.ndjson").open("w", encoding="utf-8") as out:
-        for object_id, item in objects.items():
-            with open_object(item) as stream:
-                rows = _rows_of(stream, object_id, item, row_of, reading)
-                out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            verify_unchanged(item)
-    loaded = _insert(
-        connection,
-        table,
-        objects,
-        "SELECT * FROM read_json(?, columns = ?, format = 'newline_delimited', "
-        f"maximum_object_size = {8 * MAX_RECORD_BYTES})",  # a character may take six when escaped
-        "",
-        glob.escape(out.name),
-    )
-    for object_id, count in loaded.items():
-        reading.counts[object_id].loaded = count
-
-
-def _rows_of(
-    stream: io.FileIO,
-    object_id: int,
-    item: LocalFile,
-    row_of: Callable[[Members], dict[str, str]],
-    reading: Reading,
-) -> Iterator[dict[str, Any]]:
-    """The rows of an object, each with the object's id; what is none becomes a rejection."""
-    count = reading.counts[object_id]
-    rejections: list[Rejection] = []
-
-    def reject(found: Found, column: str | None, reason: str) -> None:
-        is_record, size = found.members is not None, found.size
-        if len(rejections) == MOST_REJECTIONS:  # from here on one, whose size tells how much it is
-            *_, size_before, _ = rejections.pop()
-            is_record, size = False, size_before + size
-            count.records -= 1
-        data = found.text[:MAX_RAW_BYTES].encode("utf-8", "surrogateescape")
-        raw = data.decode("utf-8", "backslashreplace").replace("\0", "\\x00").strip()
-        raw = raw.encode()[:MAX_RAW_BYTES].decode(errors="ignore")
-        rejections.append(Rejection(object_id, found.line, column, reason, raw, size, is_record))
-
-    head, has_record, has_row = _head(stream), False, False
-    kind = something_else(head, BINARY)
-    for found in () if kind else find_records(stream):
-        count.records += 1
-        has_record |= found.members is not None
-        if found.members is None or found.problem:
-            reject(found, None, found.problem)
-            continue
-        count.with_repeated_keys += len(dict(found.members)) < len(found.members)
+        Raises:
+            SparkifyError: a file that cannot be read, or changed while it was being read.
+        """
         try:
-            row = row_of(found.members)
-        except Misfit as misfit:
-            reject(found, misfit.column, str(misfit))
-        else:
-            has_row = True
-            yield {**row, OBJECT: str(object_id)}
-    kind = kind or something_else(head, TEXTS)
-    is_other = kind or (not has_record and len(rejections) > 1)
-    if is_other and not has_row:  # one finding, however many lines it has
-        stream.seek(0)
-        text = stream.read(MAX_RAW_BYTES).decode("utf-8", "surrogateescape")
-        reason = f"it seems to be {kind}" if kind else f"it holds no record: {rejections[0].reason}"
-        rejections.clear()
-        reject(Found(1, text, item.size, None), None, f"not JSON: {reason}")
-        count.records = 1
-    count.rejected = len(rejections)
-    reading.rejections += rejections
+            with scratch_folder() as folder, (folder / "rows.ndjson").open("w+b") as self._rows:
+                self._passes = Passes(self._connection, self._table, folder, self._keys)
+                yield from self._read(files)
+                self._passes.close()
+        except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
+            raise SparkifyError(f"{self._table.name} was not loaded: {error}") from None
+
+    def _read(self, files: dict[int, LocalFile]) -> Iterator[list[ReadObject]]:
+        done: list[ReadObject] = []
+        waiting: list[tuple[ReadObject, Part]] = []
+        size = 0
+        for key, file in files.items():
+            with open_object(file) as stream:
+                for member in members_of(file, stream):
+                    one = ReadObject(next(self._ids), key, member.name, member.size)
+                    parts = cut(_blocks(member, one))
+                    first = list(islice(parts, 2))
+                    done.append(one)
+                    if len(first) == 2:
+                        self._read_parts(one, chain(first, parts))
+                    elif first:
+                        waiting.append((one, first[0]))
+                    size += one.unpacked
+                    if size > WAITING_BYTES or len(done) == WAITING_OBJECTS:
+                        yield self._finish(done, waiting)
+                        done, waiting, size = [], [], 0
+            verify_unchanged(file)
+        yield self._finish(done, waiting)
+
+    def _finish(
+        self, done: list[ReadObject], waiting: list[tuple[ReadObject, Part]]
+    ) -> list[ReadObject]:
+        """Reads what waits, and inserts the rows that do."""
+        large = [(one, part) for one, part in waiting if len(part.data) > TINY_BYTES]
+        unsound = self._read_fast(large)
+        for one, part in waiting:
+            if len(part.data) <= TINY_BYTES or one.object_id in unsound:
+                self._read_carefully(one, iter([part]))
+        self._insert_rows()
+        self._careful.clear()
+        for one in done:
+            one.conclude()
+        return done
+
+    def _read_parts(self, one: ReadObject, parts: Iterator[Part]) -> None:
+        """Reads an object part by part."""
+        for part in parts:
+            if self._read_fast([(one, part)]):
+                unsound = takewhile(lambda p: bool(self._read_fast([(one, p)])), parts)
+                self._read_carefully(one, chain([part], unsound))
+
+    def _read_fast(self, parts: list[tuple[ReadObject, Part]]) -> set[int]:
+        """Inserts the parts that hold sound records alone; returns the objects of the others."""
+        objects = {one.object_id: one for one, _ in parts}
+        ways = {one.object_id: one_a_line(part) for one, part in parts}
+        while lines := {i: found for i, way in ways.items() if (found := next(way, None))}:
+            for object_id, count in self._passes.insert_sound(lines).items():
+                one = objects[object_id]
+                one.records += lines[object_id].records
+                one.loaded += count
+                one.has_record = True
+                del ways[object_id], objects[object_id]
+        return set(objects)
+
+    def _read_carefully(self, one: ReadObject, parts: Iterator[Part]) -> None:
+        """Reads what follows one another record by record; its rows wait in a file."""
+        first = next(parts)
+        if first.line == 1 and not one.has_record:
+            one.head = first.data[:MAX_RAW_BYTES]
+            if something_else(one.head, BINARY):
+                for _ in parts:
+                    pass
+                return
+        self._careful[one.object_id] = one
+        for found in find_records(_pieces(chain([first], parts)), first.line):
+            one.records += 1
+            if found.members is None or found.problem:
+                one.has_record |= found.members is not None
+                one.reject(found, None, found.problem)
+                continue
+            one.has_record = True
+            self._keys.add(found.members)
+            one.with_repeated_keys += len(dict(found.members)) < len(found.members)
+            try:
+                row = self._row_of(found.members)
+            except Misfit as misfit:
+                one.reject(found, misfit.column, str(misfit))
+            else:
+                row[OBJECT] = str(one.object_id)
+                self._rows.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+                if self._rows.tell() > ROWS_BYTES:
+                    self._insert_rows()
+
+    def _insert_rows(self) -> None:
+        """Inserts the rows that wait."""
+        if not self._rows.tell():
+            return
+        self._rows.flush()
+        for object_id, count in self._passes.insert_rows(self._rows.name).items():
+            self._careful[object_id].loaded += count
+        self._rows.seek(0)
+        self._rows.truncate()
 
 
-def _head(stream: io.FileIO) -> bytes:
-    head = stream.read(HEAD_BYTES)
-    stream.seek(0)
-    return head
+def _blocks(member: Member, one: ReadObject) -> Iterator[bytes]:
+    """The bytes of an object as far as they can be unpacked, counted."""
+    try:
+        for block in member.blocks:
+            one.unpacked += len(block)
+            one.lines += block.count(b"\n")
+            yield block
+    except Damaged as damage:
+        one.damage = damage
 
 
-def _insert(
-    connection: duckdb.DuckDBPyConnection,
-    table: Table,
-    objects: Iterable[int],
-    source: str,
-    condition: str,
-    files: str,
-) -> dict[int, int]:
-    """Inserts rows from a source of their values as text; returns how many by object."""
-    keys = {**{column.key: "VARCHAR" for column in json_columns(table)}, OBJECT: "VARCHAR"}
-    connection.execute(
-        f"INSERT INTO {quote(table.name)} {select_rows(table)} FROM ({source}) {condition}",
-        [files, keys],
-    )
-    found = connection.execute(
-        f"SELECT {OBJECT_ID}, COUNT(*) FROM {quote(table.name)} "
-        f"WHERE {OBJECT_ID} IN (SELECT unnest(?::INTEGER[])) GROUP BY {OBJECT_ID}",
-        [list(objects)],
-    )
-    return dict(found.fetchall())
+def _pieces(parts: Iterable[Part]) -> Iterator[bytes]:
+    """Blocks of a size whose text does not take much memory."""
+    for part in parts:
+        for at in range(0, len(part.data), BLOCK_BYTES):
+            yield part.data[at : at + BLOCK_BYTES]

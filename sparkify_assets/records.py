@@ -6,7 +6,6 @@ its size and why. Nothing here knows a table: what a record's values mean is sai
 """
 
 import codecs
-import io
 import json
 import re
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ from typing import Any, NamedTuple
 
 MAX_RECORD_BYTES = 4 * 1024 * 1024  # Redshift's own limit for a JSON record and for a row
 MAX_RAW_BYTES = 65_000  # of a rejected record; fits VARCHAR(65535)
-BLOCK_BYTES = 8 * 1024 * 1024
 WINDOWS = (4_096, 65_536, MAX_RECORD_BYTES + 1)  # to look for an object in: most are far shorter
 MAX_EFFORT = 50_000_000  # characters of larger windows that are read in vain between two records
 TOO_LONG = f"longer than {MAX_RECORD_BYTES:,} bytes"
@@ -24,7 +22,6 @@ BRACKETS = re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}\[\]\n]')
 NEXT_RECORD = re.compile(r"\n|(?<=\})[ \t\r]*(?=\{)")  # "}{" is in no JSON but between two records
 NEXT_OBJECT = re.compile(r"\n|(?=\{)")
 SURROGATES = re.compile("[\ud800-\udfff]")  # bytes that are no UTF-8, as they were decoded
-LOOSE = re.compile(rb",\s*[}\]]")  # no JSON, but read by DuckDB
 
 BINARY = {  # how files begin that hold no text
     b"\x1f\x8b": "gzip-compressed. Unpack it (gunzip)",
@@ -84,30 +81,22 @@ def something_else(head: bytes, signatures: dict[bytes, str]) -> str | None:
     return next(kinds, None)
 
 
-def count_lines(stream: io.RawIOBase, unwanted: re.Pattern[bytes]) -> int | None:
-    """Counts the lines of an object; None where a line is too long, or holds what is unwanted."""
-    lines, last = 0, b"\n"
-    with io.BufferedReader(stream, BLOCK_BYTES) as reader:
-        while block := reader.read(BLOCK_BYTES):
-            block += reader.readline(MAX_RECORD_BYTES)  # up to the end of a line
-            if (block[-1:] != b"\n" and reader.peek(1)) or unwanted.search(block):
-                return None
-            lines, last = lines + block.count(b"\n"), block[-1:]
-    return lines + (last != b"\n")
-
-
-def find_records(stream: io.RawIOBase) -> Iterator[Found]:
-    """Finds the records of an object, and the texts in it that are none.
+def find_records(blocks: Iterator[bytes], line: int = 1) -> Iterator[Found]:
+    """Finds the records in the bytes of an object, and the texts in it that are none.
 
     Where an object is damaged, the next record is looked for behind its closing bracket, on the
     rest of the line, and on the next line.
+
+    Args:
+        blocks: the bytes, parted anywhere; none is empty.
+        line: number of the line on which they begin.
     """
     decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
-    text, at, line, effort = "", 0, 1, 0
+    text, at, effort = "", 0, 0
     is_whole = False
     while True:
         if not is_whole and len(text) - at <= MAX_RECORD_BYTES:  # what begins here may be cut
-            block = stream.read(BLOCK_BYTES) or b""
+            block = next(blocks, b"")
             text, at, is_whole = text[at:] + decode(block, not block), 0, not block
             continue
         start = SEPARATORS.match(text, at).end()  # type: ignore[union-attr]  # it matches ""
@@ -130,7 +119,7 @@ def find_records(stream: io.RawIOBase) -> Iterator[Found]:
             end = _end_of_damage(text, at, problem)
             while end is None and not is_whole:
                 size, lines = size + _size(text[at:-1]), lines + text.count("\n", at, -1)
-                block = stream.read(BLOCK_BYTES) or b""
+                block = next(blocks, b"")
                 text, at, is_whole = text[-1:] + decode(block, not block), 0, not block
                 end = _end_of_damage(text, at, problem)
             end = len(text) if end is None else end

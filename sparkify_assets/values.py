@@ -9,8 +9,9 @@ import json
 import math
 import re
 import struct
+import time
 from collections.abc import Callable, Iterable
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -21,8 +22,13 @@ from sparkify_assets.warehouse.landing import quote
 
 OBJECT_ID = "object_id"  # column of a staging table that names the object, not a key of the JSON
 NUMBER = r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"
+ISO = (  # date and time, to the microsecond, with or without a zone
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2}([.][0-9]{1,6}0*)?)?"
+    r"(Z|[+-][01][0-9]:?[0-5][0-9])?"
+)
 DAY = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
-MOMENTS = (-62_135_596_800_000, 253_402_300_799_999)  # milliseconds of the years 1 to 9999
+EARLIEST = 94_694_400_000  # milliseconds of 1973: as many seconds are of the year 4970
+DAY_MS = 86_400_000
 BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "1"), "true") | dict.fromkeys(
     ("false", "f", "no", "n", "0"), "false"
 )  # as in Redshift
@@ -34,6 +40,10 @@ class Misfit(ValueError):
     def __init__(self, column: str | None, reason: str) -> None:
         super().__init__(reason)
         self.column = column
+
+
+class _Reason(ValueError):
+    """Why a value does not fit, in words that follow its key."""
 
 
 class _Kind(NamedTuple):
@@ -76,7 +86,7 @@ def row_reader(table: Table) -> Callable[[Members], dict[str, str]]:
         found = dict(reversed(members))
         row = {}
         for column, kind in kinds:
-            text = _as_text(found.get(column.key))
+            text = as_text(found.get(column.key))
             if text is None or not (text or _is_text(column)):
                 if not column.nullable:
                     raise Misfit(column.name, f"{column.key} is missing")
@@ -123,10 +133,11 @@ def respelled(table: Table) -> dict[str, str]:
 
     DuckDB spells a number, NaN, an object or an array anew, and does not tell it from a text.
     """
-    test = (
+    test = (  # most texts begin with another character, which is the quickest question
+        "CASE WHEN {0} >= ':' AND {0}[1] NOT IN ('N', 'n', 'I', 'i', '[', '{{') THEN false ELSE "
         f"({{0}} < ':' AND regexp_full_match({{0}}, '{NUMBER}') AND {{0}} SIMILAR TO '.*[.eE].*') "
         "OR (strlen({0}) < 10 AND regexp_full_match({0}, '-?(?i:nan|inf|infinity)')) "
-        "OR ((starts_with({0}, '{{') OR starts_with({0}, '[')) AND json_valid({0}))"
+        "OR ((starts_with({0}, '{{') OR starts_with({0}, '[')) AND json_valid({0})) END"
     )
     texts = [column for column in json_columns(table) if _is_text(column)]
     return {column.key: test.format(quote(column.name)) for column in texts}
@@ -143,13 +154,14 @@ def _is_text(column: Column) -> bool:
 
 
 def _why(column: Column, text: str, error: Exception) -> str:
-    if _is_text(column):
+    if isinstance(error, _Reason):
         return str(error)
-    kind = "epoch milliseconds" if column.type == "TIMESTAMP" else column.type
+    is_time = column.type == "TIMESTAMP"
+    kind = "epoch milliseconds and no ISO 8601 time" if is_time else column.type
     return f"is {json.dumps(text, ensure_ascii=False)[1:-1][:100]}, not {kind}"
 
 
-def _as_text(value: object) -> str | None:
+def as_text(value: object) -> str | None:
     """A JSON value as text: numbers as in the file, objects and arrays as JSON, like COPY."""
     if value is None or isinstance(value, str):
         return value
@@ -178,7 +190,7 @@ def _kind(column: Column) -> _Kind:
         bits = {"SMALLINT": 15, "INTEGER": 31, "BIGINT": 63}[name]
         return _whole_number(-(2**bits), 2**bits - 1, f"CAST({{0}} AS {name})")
     if name == "TIMESTAMP":
-        return _whole_number(*MOMENTS, "make_timestamp_ms(CAST({0} AS BIGINT))")
+        return _moment(int(time.time() * 1000) + DAY_MS)
     if name in ("DOUBLE PRECISION", "REAL"):
         return _number(name, "d" if name == "DOUBLE PRECISION" else "f")
     if name == "DATE":
@@ -195,14 +207,53 @@ def _kind(column: Column) -> _Kind:
 def _text(declared: str, limit: int) -> _Kind:
     def convert(text: str) -> str:
         if "\0" in text:
-            raise ValueError("holds the character NUL")
+            raise _Reason("holds the character NUL")
         if SURROGATES.search(text):
-            raise ValueError("holds half a character: an escape such as \\ud800 alone")
+            raise _Reason("holds half a character: an escape such as \\ud800 alone")
         if (size := len(text.encode())) > limit:
-            raise ValueError(f"is {size:,} bytes long, more than {declared}")
+            raise _Reason(f"is {size:,} bytes long, more than {declared}")
         return text
 
     return _Kind(convert, "{0}", f"strlen({{0}}) <= {limit} AND NOT contains({{0}}, chr(0))")
+
+
+def _moment(latest: int) -> _Kind:
+    """Epoch milliseconds, or a time of ISO 8601 that is of UTC where it has no zone.
+
+    What is before 1973 or after `latest` was not logged then: it is counted in another unit.
+    """
+
+    def likely(number: Decimal, text: str) -> None:
+        if number < EARLIEST:
+            raise _Reason(f"is {text}, before 1973: are these seconds? Milliseconds are expected")
+        if number > latest:
+            raise _Reason(f"is {text}, more than a day in the future: are these milliseconds?")
+
+    def convert(text: str) -> str:
+        if re.fullmatch(NUMBER, text):
+            number = Decimal(text)
+            if abs(number) < 10**20 and number != number.to_integral_value():
+                raise ValueError
+            likely(number, text[:40])
+            return str(int(number))
+        if not re.fullmatch(ISO, text):
+            raise ValueError
+        moment = datetime.fromisoformat(text)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        likely(Decimal(moment.timestamp()) * 1000, text)
+        return moment.astimezone(UTC).isoformat(" ")
+
+    return _Kind(
+        convert,
+        "CASE WHEN contains({0}, ':') THEN make_timestamp(epoch_us(CAST({0} AS TIMESTAMPTZ))) "
+        "ELSE make_timestamp_ms(CAST({0} AS BIGINT)) END",
+        "CASE WHEN contains({0}, ':') "
+        f"THEN regexp_full_match({{0}}, '{ISO.replace('{', '{{').replace('}', '}}')}') "
+        "AND epoch_us(TRY_CAST({0} AS TIMESTAMPTZ)) "
+        f"BETWEEN {EARLIEST}000 AND {latest}000 "
+        "ELSE regexp_full_match({0}, '[0-9]+') "
+        f"AND TRY_CAST({{0}} AS BIGINT) BETWEEN {EARLIEST} AND {latest} END",
+    )
 
 
 def _whole_number(low: int, high: int, cast: str) -> _Kind:

@@ -15,10 +15,11 @@ import duckdb
 import pytest
 
 from sparkify_assets import loading, progress, reading
+from sparkify_assets.accounting import Load
 from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.definitions import SQL
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.loading import Load, prepared_load
+from sparkify_assets.loading import prepared_load
 from sparkify_assets.settings import Settings
 from sparkify_assets.sources.base import LocalFile, Source, open_object, verify_unchanged
 from sparkify_assets.sources.folder import FolderSource
@@ -258,7 +259,7 @@ def test_second_load_reads_nothing(loaded: Loader, monkeypatch: pytest.MonkeyPat
         raise AssertionError("an object was read")
 
     before = loaded.state()
-    monkeypatch.setattr(loading, "read_objects", not_called)
+    monkeypatch.setattr(reading, "open_object", not_called)
     load = loaded.load(share=0)
     assert counts(load) == (0, 0, 2, 0)
     assert (load.objects, load.records, load.bytes) == (0, 0, 0)
@@ -545,21 +546,20 @@ def test_crash_in_a_later_batch_leaves_everything_as_it_was(
     loaded: Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = loaded.state()
-    batches = []
+    opened: list[LocalFile] = []
 
-    def read(*arguments: Any) -> reading.Reading:
-        batches.append(arguments[2])
-        if len(batches) == 2:
+    def open_two(item: LocalFile) -> Any:
+        opened.append(item)
+        if len(opened) == 2:
             raise KeyboardInterrupt
-        return reading.read_objects(*arguments)
+        return open_object(item)
 
     loaded.write("b.json", 4)
     loaded.write("c.json", 5)
     monkeypatch.setattr(loading, "BATCH_OBJECTS", 1)
-    monkeypatch.setattr(loading, "read_objects", read)
+    monkeypatch.setattr(reading, "open_object", open_two)
     with pytest.raises(KeyboardInterrupt):
         loaded.load()
-    assert [len(batch) for batch in batches] == [1, 1]
     assert loaded.state() == before
 
 

@@ -4,13 +4,12 @@ Expected values are written out or computed with plain `json`, never with the co
 an object holds is read in both ways, the fast and the careful one, which must find the same.
 """
 
-import bz2
-import gzip
 import json
 import lzma
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +18,11 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from sparkify_assets import reading
+from sparkify_assets import findings, reading
 from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.errors import SparkifyError
+from sparkify_assets.findings import ReadObject
+from sparkify_assets.keys import Keys
 from sparkify_assets.sources.folder import FolderSource
 
 FAST, CAREFUL = -1, 1 << 60  # settings of TINY_BYTES that send every object that way
@@ -74,7 +75,7 @@ def read(
     folder: Path,
     contents: list[bytes],
     way: int | None = None,
-) -> reading.Reading:
+) -> list[ReadObject]:
     """Reads objects in one call into a new table; the balance holds for all."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, content in enumerate(contents):
@@ -86,11 +87,12 @@ def read(
             patch.setattr(reading, "TINY_BYTES", way)
         source = FolderSource("files", "FILES", folder)
         objects = dict(enumerate(source.objects(), start=7))
+        reader = reading.Reader(connection, table, count(7), Keys())
         with source.at_hand(objects, lambda *_: None) as files:
-            result = reading.read_objects(connection, table, files)
-    assert set(result.counts) == set(objects)
-    for count in result.counts.values():
-        assert count.records == count.loaded + count.rejected
+            result = [one for done in reader.read(files) for one in done]
+    assert [one.object_id for one in result] == [one.origin for one in result] == [*objects]
+    for one in result:
+        assert one.records == one.loaded + len(one.rejections)
     return result
 
 
@@ -106,18 +108,16 @@ def read_all(
     keys = {c.name: c.key for c in table.columns}
     cursor = connection.execute(f'SELECT * FROM "{table.name}" ORDER BY ALL')
     names = [keys[c[0]] for c in cursor.description or []]
-    rows: dict[int, list[Row]] = {number: [] for number in result.counts}
+    rows: dict[int, list[Row]] = {one.object_id: [] for one in result}
     for values in cursor.fetchall():
         row = {n: v for n, v in zip(names, values, strict=True) if v is not None}
         rows[row.pop("object_id")].append(row)
     found = []
-    for number, count in result.counts.items():
-        rejected = [
-            (r.line, r.column, r.reason, r.raw) for r in result.rejections if r.object_id == number
-        ]
-        assert (count.loaded, count.rejected) == (len(rows[number]), len(rejected))
+    for one in result:
+        rejected = [(r.line, r.column, r.reason, r.raw) for r in one.rejections]
+        assert one.loaded == len(rows[one.object_id])
         rejected.sort(key=lambda r: (r[0], r[1] or "", r[2:]))
-        found.append(Found(count.records, rows[number], rejected))
+        found.append(Found(one.records, rows[one.object_id], rejected))
     return found
 
 
@@ -237,7 +237,7 @@ CASES: dict[str, tuple[bytes, list[Row], list[Rejected]]] = {
         [],
         [(1, "at", "at is 2018-11-01, not epoch milliseconds")],
     ),
-    "year 10000": (b'{"id": 1, "at": 253402300800000}', [], [(1, "at", "epoch milliseconds")]),
+    "year 10000": (b'{"id": 1, "at": 253402300800000}', [], [(1, "at", "in the future")]),
     "no such day": (b'{"id": 1, "day": "2018-02-30"}', [], [(1, "day", "not DATE")]),
     "time in DATE": (b'{"id": 1, "day": "2018-02-03 10:00"}', [], [(1, "day", "not DATE")]),
     "endless DATE": (b'{"id": 1, "day": "infinity"}', [], [(1, "day", "not DATE")]),
@@ -279,8 +279,8 @@ CASES: dict[str, tuple[bytes, list[Row], list[Rejected]]] = {
         [],
     ),
     "numbers as text": (
-        b'{"id": "1", "big": "-5", "score": "1.5", "at": "1000"}',
-        [{"id": 1, "big": -5, "score": 1.5, "at": datetime(1970, 1, 1, 0, 0, 1)}],
+        b'{"id": "1", "big": "-5", "score": "1.5", "at": "94694400000"}',
+        [{"id": 1, "big": -5, "score": 1.5, "at": datetime(1973, 1, 1)}],
         [],
     ),
     "whole numbers with a point": (
@@ -310,14 +310,6 @@ CASES: dict[str, tuple[bytes, list[Row], list[Rejected]]] = {
         [
             {"id": 1, "name": '{"ä":[1.0,null]}', "nickName": '[1,"x"]'},
             {"id": 2, "name": "[Untitled]", "nickName": "{}"},
-        ],
-        [],
-    ),
-    "years 1 and 9999": (
-        b'{"id": 1, "at": -62135596800000}\n{"id": 2, "at": 253402300799999}',
-        [
-            {"id": 1, "at": datetime(1, 1, 1)},
-            {"id": 2, "at": datetime.max.replace(microsecond=999000)},
         ],
         [],
     ),
@@ -585,11 +577,7 @@ SOMETHING_ELSE: dict[str, tuple[bytes, str]] = {
     "CSV": (b"id,name\n1,x\n2,y\n3,z\n", "it holds no record: not a JSON object"),
     "Python": (b"{'id': 1}\n{'id': 2}\n", "it holds no record: not valid JSON: Expecting property"),
     "UTF-16": ('{"id": 1}\n{"id": 2}\n'.encode("utf-16"), "UTF-16 text. Save it as UTF-8"),
-    "gzip": (gzip.compress(ONE * 99), "gzip-compressed. Unpack it (gunzip)"),
-    "bzip2": (bz2.compress(ONE * 99), "bzip2-compressed"),
-    "xz": (lzma.compress(ONE * 99), "xz-compressed"),
-    "zstd": (b"\x28\xb5\x2f\xfd\x04\x00" + b"{" * 99, "zstd-compressed"),
-    "zip": (b"PK\x03\x04\x14\x00" + b"{\n" * 99, "a zip archive"),
+    "xz": (lzma.compress(ONE * 99), "xz-compressed. Unpack it (unxz)"),
     "Parquet": (b"PAR1\x15\x04" + b"\n{" * 99 + b"PAR1", "a Parquet file"),
 }
 
@@ -611,7 +599,7 @@ def test_a_file_that_is_something_else_is_one_finding(
         assert (line, column) == (1, None)
         assert said.startswith("not JSON: ")
         assert reason in said
-        assert content[:1] in b"\xef<vi{\xff\x1fB\xfd\x28P"
+        assert content[:1] in b"\xef<vi{\xff\xfdP"
         assert raw
 
 
@@ -636,9 +624,9 @@ def test_repeated_keys_are_counted(
         b'{"x": {"id": 3, "id": 4}, "id": 4}',
         json.dumps(usual).encode()[:-1] + b', "id": 4}',
     ]
-    reading = read(connection, things, tmp_path, [b"\n".join(lines), lines[0]], way)
-    assert [count.with_repeated_keys for count in reading.counts.values()] == [3, 0]
-    assert [count.loaded for count in reading.counts.values()] == [5, 1]
+    found = read(connection, things, tmp_path, [b"\n".join(lines), lines[0]], way)
+    assert [one.with_repeated_keys for one in found] == [3, 0]
+    assert [one.loaded for one in found] == [5, 1]
 
 
 def test_rejections_of_one_file_are_bounded(
@@ -648,12 +636,11 @@ def test_rejections_of_one_file_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Beyond the bound they are one, whose size tells how much it is."""
-    monkeypatch.setattr(reading, "MOST_REJECTIONS", 3)
+    monkeypatch.setattr(findings, "MOST_REJECTIONS", 3)
     content = ONE + b'\n{"id": "x"}' * 10
-    done = read(connection, things, tmp_path, [content], CAREFUL)
-    assert [(r.size, r.is_record) for r in done.rejections] == [(11, True), (11, True), (88, False)]
-    [count] = done.counts.values()
-    assert (count.records, count.loaded, count.rejected) == (4, 1, 3)
+    [one] = read(connection, things, tmp_path, [content], CAREFUL)
+    assert [(r.size, r.is_record) for r in one.rejections] == [(11, True), (11, True), (88, False)]
+    assert (one.records, one.loaded) == (4, 1)
 
 
 def test_table_without_required_columns(
@@ -732,20 +719,20 @@ def test_time_grows_with_the_size_alone(
 ) -> None:
     """Quadratic time would be minutes."""
     content = piece * 30_000 + b"\n" + ONE
-    started = time.monotonic()
+    started = time.process_time()  # of this process alone, however busy the machine is
     [found] = read_all(connection, things, tmp_path, [content])
     assert found.rows == [{"id": 1}]
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
 
 
 def test_many_records_on_one_line(
     things: Table, connection: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:
     content = b"".join(b'{"id":%d}' % number for number in range(100_000))
-    started = time.monotonic()
+    started = time.process_time()
     [found] = read_all(connection, things, tmp_path, [content])
     assert found.rows == [{"id": number} for number in range(100_000)]
-    assert time.monotonic() - started < 30
+    assert time.process_time() - started < 30
 
 
 # --- Made streams ----------------------------------------------------------------------------
@@ -758,7 +745,7 @@ records = st.fixed_dictionaries(
         "name": texts,
         "big": st.none() | st.integers(-(2**63), 2**63 - 1),
         "score": st.floats(allow_nan=False, allow_infinity=False),
-        "at": st.integers(-62_135_596_800_000, 253_402_300_799_999),
+        "at": st.integers(94_694_400_000, 1_767_225_600_000),
         "ok": st.booleans(),
         "other": st.recursive(
             texts | st.integers(), lambda s: st.lists(s, max_size=2), max_leaves=4

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +13,7 @@ import pytest
 from sparkify_assets import reading
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.errors import SparkifyError
+from sparkify_assets.keys import Keys
 from sparkify_assets.settings import Settings
 from sparkify_assets.sources import sources_of
 from sparkify_assets.sources.base import LocalFile, open_object, verify_unchanged
@@ -298,13 +300,15 @@ def test_any_name_can_be_read(
     objects = dict(enumerate(files(root)))
     with duckdb.connect() as connection:
         connection.execute("CREATE TABLE events (id INTEGER, object_id INTEGER)")
-        found = reading.read_objects(connection, table, objects)
+        reader = reading.Reader(connection, table, count(), Keys())
+        found = [one for done in reader.read(objects) for one in done]
         rows = connection.execute("SELECT id, object_id FROM events").fetchall()
     assert {NAMES[i]: objects[o].path.name for i, o in rows} == {name: name for name in NAMES}
-    assert len(rows) == len(found.rejections) == len(NAMES)
-    for rejection in found.rejections:
-        item = objects[rejection.object_id]
+    assert len(rows) == len(found) == len(NAMES)
+    for one in found:
+        item = objects[one.origin]
         assert item.uri == f"file://{root}/folder {item.path.name}/{item.path.name}"
+        (rejection,) = one.rejections
         assert rejection.raw == f'{{"id": "{NAMES.index(item.path.name)}x"}}'
 
 
