@@ -16,7 +16,7 @@ from itertools import chain, islice, takewhile
 import duckdb
 
 from sparkify_assets.catalog import Table
-from sparkify_assets.containers import BLOCK_BYTES, Damaged, Member, members_of
+from sparkify_assets.containers import Damaged, Member, members_of
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.findings import ReadObject
 from sparkify_assets.keys import Keys
@@ -30,6 +30,7 @@ from sparkify_assets.values import Misfit, row_reader
 TINY_BYTES = 16 * 1024  # about where DuckDB's cost of opening a file and Python's of parsing meet
 WAITING_BYTES = 64 * 1024 * 1024  # of small objects that are read in one pass
 WAITING_OBJECTS = 10_000
+PIECE_BYTES = 8 * 1024 * 1024  # of a part that becomes text at once
 ROWS_BYTES = 64 * 1024 * 1024  # of rows that are inserted at once
 
 
@@ -179,5 +180,5 @@ def _blocks(member: Member, one: ReadObject) -> Iterator[bytes]:
 def _pieces(parts: Iterable[Part]) -> Iterator[bytes]:
     """Blocks of a size whose text does not take much memory."""
     for part in parts:
-        for at in range(0, len(part.data), BLOCK_BYTES):
-            yield part.data[at : at + BLOCK_BYTES]
+        for at in range(0, len(part.data), PIECE_BYTES):
+            yield part.data[at : at + PIECE_BYTES]

@@ -341,7 +341,7 @@ def test_keys_that_come_and_go_are_told(
     tiny: int, loader: Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "TINY_BYTES", tiny)
-    events = [event(n) | {"duration": 200 + n, "city\x1b": "x" * 99} for n in range(5)]
+    events = [event(n) | {"duration": 200, "city\x1b": "x" * 99} for n in range(5)]
     del events[4]["duration"], events[0]["userId"]
     for e in events:
         del e["length"]
