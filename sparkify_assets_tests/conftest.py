@@ -2,27 +2,42 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import boto3
 import botocore.loaders
 import botocore.session
 import pytest
 import trustme
+from filelock import FileLock
 
-from sparkify_assets import simulator
+from sparkify_assets import s3_access, scratch, simulator
+from sparkify_assets.catalog import Catalog
+from sparkify_assets.definitions import SQL
+from sparkify_assets.sources import s3
 from sparkify_assets_tests import star
-from sparkify_assets_tests.platform import REAL_FILES, LivePlatform, Platform, RedshiftPlatform
+from sparkify_assets_tests.platform import (
+    REAL_FILES,
+    LivePlatform,
+    Platform,
+    RedshiftPlatform,
+    failure_of,
+)
 from sparkify_assets_tests.redshift_server import RedshiftServer
 from sparkify_assets_tests.s3_server import S3Server, environment
 
 USER_ENVIRONMENT = dict(os.environ)
 
-
-# boto3 reads its descriptions of S3 anew for every client, a tenth of a second that tests often pay
+# What tests would often pay for, each time the same: a tenth of a second for boto3's descriptions
+# of S3, a fifth for the tables of `sql/`.
 LOADER = botocore.loaders.create_loader()
 botocore.session.create_loader = lambda search_path_string=None: LOADER
+LOAD, SHIPPED = Catalog.load, Catalog.load(SQL)
+Catalog.load = lambda sql: SHIPPED if sql == SQL else LOAD(sql)  # type: ignore[method-assign, assignment]
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +49,7 @@ def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         if name.startswith(("SPARKIFY_", "DAGSTER_", "AWS_", "REDSHIFT_"))
     ]:
         monkeypatch.delenv(name)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it would keep those of the test before
     monkeypatch.chdir(tmp_path)
 
 
@@ -61,26 +77,44 @@ def platform(tmp_path: Path) -> Platform:
     return Platform(tmp_path)
 
 
+def made_once(
+    factory: pytest.TempPathFactory, name: str, fill: Callable[[Platform], None]
+) -> Platform:
+    """A platform that one process of a test run fills and publishes, for all of them to read."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{folder}.lock"):
+        platform = Platform(folder)
+        if not folder.exists():
+            folder.mkdir()
+            fill(platform)
+            result = platform.run()
+            assert result.success, failure_of(result)
+        return platform
+
+
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Platform:
     """The sample data, loaded and published; for tests that only read."""
-    platform = Platform(tmp_path_factory.mktemp("sample"))
-    simulator.write_song_files(platform.song_data, simulator.Plan())
-    simulator.write_event_files(platform.log_data, simulator.Plan())
-    assert platform.run().success
-    return platform
+
+    def fill(platform: Platform) -> None:
+        simulator.write_song_files(platform.song_data, simulator.Plan())
+        simulator.write_event_files(platform.log_data, simulator.Plan())
+
+    return made_once(tmp_path_factory, "sample", fill)
 
 
 @pytest.fixture(scope="session")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Platform:
     """The real "project 1" files, loaded and published; for tests that only read."""
+
+    def fill(platform: Platform) -> None:
+        for folder in (platform.song_data, platform.log_data):
+            folder.symlink_to(REAL_FILES / folder.name)
+
     if not REAL_FILES.is_dir():
         pytest.skip("the real files are not part of the project")
-    platform = Platform(tmp_path_factory.mktemp("real"))
-    for folder in (platform.song_data, platform.log_data):
-        folder.symlink_to(REAL_FILES / folder.name)
-    assert platform.run().success
-    return platform
+    return made_once(tmp_path_factory, "real", fill)
 
 
 @pytest.fixture(scope="session")
@@ -98,6 +132,23 @@ def catalogue(sample: Platform) -> list[star.Record]:
 @pytest.fixture(scope="session")
 def s3_server() -> S3Server:
     return S3Server()
+
+
+@pytest.fixture
+def bucket(
+    s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[S3Server]:
+    """An empty bucket; three attempts, and a folder for temporary files that is empty again."""
+    s3_server.reset()
+    for name, value in environment(s3_server.url).items():
+        monkeypatch.setenv(name, value)
+    for module in (s3_access, s3):
+        monkeypatch.setattr(module, "ATTEMPTS", 3)
+    scratch_folders = tmp_path / "tmp"
+    scratch_folders.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch_folders))
+    yield s3_server
+    assert list(scratch_folders.glob(f"{scratch.NAME}*")) == []
 
 
 @pytest.fixture(scope="session")
@@ -144,6 +195,20 @@ def redshift(
     return RedshiftPlatform(tmp_path, one_redshift)
 
 
+@pytest.fixture(params=["redshift", pytest.param("live", marks=pytest.mark.redshift)])
+def either(request: pytest.FixtureRequest) -> RedshiftPlatform:
+    """Made data, nothing of it loaded: on the stand-in, and on a cluster that there may be."""
+    found: RedshiftPlatform = request.getfixturevalue(request.param)
+    write_made_data(found)
+    return found
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing waits before it tries again."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+
+
 def write_made_data(platform: Platform) -> None:
     """Three songs and five events, four of them plays."""
     platform.write_songs(
@@ -175,10 +240,7 @@ def made(platform: Platform) -> Platform:
 @pytest.fixture(scope="session")
 def published_once(tmp_path_factory: pytest.TempPathFactory) -> Platform:
     """A platform with made data, all of it published; for `published` to copy."""
-    platform = Platform(tmp_path_factory.mktemp("published"))
-    write_made_data(platform)
-    assert platform.run().success
-    return platform
+    return made_once(tmp_path_factory, "published", write_made_data)
 
 
 @pytest.fixture
@@ -191,7 +253,6 @@ def published(platform: Platform, published_once: Platform, tmp_path: Path) -> P
         platform.copy_tables_of(published_once)
         return platform
     shutil.copy(published_once.warehouse, tmp_path)
-    shutil.rmtree(platform.sql)
     return Platform(
         tmp_path, song_data=str(published_once.song_data), log_data=str(published_once.log_data)
     )

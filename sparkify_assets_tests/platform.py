@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,6 @@ class Platform:
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder
-        self.sql = folder / "sql"
         self.warehouse = folder / "warehouse.duckdb"
         self.report = folder / "listening_report.html"
         self.song_data = folder / "song_data"
@@ -69,10 +68,19 @@ class Platform:
             "log_data": str(self.log_data),
             **settings,
         }
-        shutil.copytree(SQL, self.sql)
+
+    @cached_property
+    def sql(self) -> Path:
+        """A copy of `sql/` that the test may change, from when it is first asked for."""
+        return Path(shutil.copytree(SQL, self.folder / "sql"))
+
+    @property
+    def catalog(self) -> Catalog:
+        return Catalog.load(self.sql if "sql" in vars(self) else SQL)
 
     def defs(self) -> dg.Definitions:
-        return build_defs(settings=Settings(**self.settings), sql=self.sql)
+        sql = self.sql if "sql" in vars(self) else SQL
+        return build_defs(settings=Settings(**self.settings), sql=sql)
 
     def run(self, *assets: str, config: Any = None) -> dg.ExecuteInProcessResult:
         """Materializes the named assets, or all of them."""
@@ -102,11 +110,7 @@ class Platform:
 
     def sql_tables(self) -> list[str]:
         """Names of the tables that are assets."""
-        return [
-            path.stem
-            for layer in ("staging", "intermediate", "star", "marts")
-            for path in (self.sql / layer).iterdir()
-        ]
+        return [table.name for table in (*self.catalog.staging, *self.catalog.derived)]
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What a reader of the warehouse sees."""
@@ -121,6 +125,18 @@ class Platform:
     def table_names(self) -> set[str]:
         """Tables that the warehouse has."""
         return {name for (name,) in self.rows("SELECT table_name FROM duckdb_tables()")}
+
+    @cached_property
+    def statements(self) -> list[str]:
+        """What makes the tables, as their files say, with the rows that they have here."""
+        made = []
+        with duckdb.connect(str(self.warehouse), read_only=True) as connection:
+            for table in self.catalog.tables.values():
+                made.append(table.create)
+                rows = connection.execute(f"SELECT * FROM {table.name}").fetchall()
+                values = (f"({', '.join(map(_as_literal, row))})" for row in rows)
+                made += [f"INSERT INTO {table.name} VALUES {', '.join(values)}"] if rows else []
+        return made
 
     def edit(self, file: str, old: str, new: str) -> None:
         """Changes a file of `sql/`; the test fails if the text is not there."""
@@ -158,17 +174,11 @@ class RedshiftPlatform(Platform):
         self.rows(statement)
 
     def copy_tables_of(self, other: Platform) -> None:
-        """Makes the tables as their files say, with the rows that they have elsewhere."""
+        """Makes the tables that there are elsewhere, with their rows."""
         self.change(f"CREATE SCHEMA {self.schema}")
         self.change(f"CREATE TABLE {MUTEX} (token VARCHAR(32), written_at TIMESTAMP)")  # an old one
-        for table in Catalog.load(self.sql).tables.values():
-            self.change(table.create)
-            rows = ", ".join(
-                "(" + ", ".join(map(_as_literal, row)) + ")"
-                for row in other.rows(f"SELECT * FROM {table.name}")
-            )
-            if rows:
-                self.change(f"INSERT INTO {table.name} VALUES {rows}")
+        for statement in other.statements:
+            self.change(statement)
 
     def table_names(self) -> set[str]:
         query = f"SELECT tablename FROM pg_tables WHERE schemaname = '{self.schema}'"

@@ -54,7 +54,7 @@ def test_every_table_carries_what_the_ui_shows(platform: Platform) -> None:
         assert spec.metadata["dagster/table_name"] == name
         assert spec.metadata["dagster/storage_kind"] == "duckdb"
         (reference,) = spec.metadata["dagster/code_references"].code_references
-        assert Path(reference.file_path) == platform.sql / (spec.group_name or "") / f"{name}.sql"
+        assert Path(reference.file_path) == SQL / (spec.group_name or "") / f"{name}.sql"
 
 
 def test_columns_show_their_constraints(platform: Platform) -> None:

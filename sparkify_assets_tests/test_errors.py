@@ -1,11 +1,11 @@
 """Text from outside becomes harmless where people read it: in messages, tables and logs."""
 
-import logging
-
+import dagster as dg
 import pytest
 
-from sparkify_assets.console import _ReadableHandler, text_table
+from sparkify_assets.console import readable
 from sparkify_assets.errors import SparkifyError, printable
+from sparkify_assets.wording import text_table
 
 R = "\N{REPLACEMENT CHARACTER}"
 
@@ -38,6 +38,5 @@ def test_a_login_in_an_address_is_not_repeated() -> None:
 
 
 def test_a_line_of_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    record = logging.makeLogRecord({"msg": "one\x1b[31m\ntwo\r", "levelname": "INFO"})
-    _ReadableHandler().emit(record)
+    readable(dg.build_init_logger_context()).info("one\x1b[31m\ntwo\r")
     assert capsys.readouterr().err[9:] == f"INFO    one{R}[31m\ntwo{R}\n"

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from sparkify_assets import simulator
-from sparkify_assets.catalog import Catalog
-from sparkify_assets_tests.platform import REAL_FILES, Platform, RedshiftPlatform, failure_of
+from sparkify_assets_tests.platform import Platform, RedshiftPlatform, failure_of
 
 TIMES_AND_RUNS = ("loaded_at", "last_loaded_at", "run_id")
-MANY = simulator.Plan(songs=300, events=2_000)
+MANY = simulator.Plan(songs=100, events=1_000)
 DAMAGE = [
     '{"sessionId": 900, "itemInSession": 0, "page": "Home", "ts": 1541105830796, "userId": ""}',
     '{"sessionId": 901, "itemInSession": 0, "page": "Home", "ts": "soon"}',
@@ -32,7 +31,7 @@ DAMAGE = [
 def content(platform: Platform) -> dict[str, list[tuple[Any, ...]]]:
     """All rows of all tables, in one order; when and by which run they were loaded is left out."""
     found = {}
-    for table in Catalog.load(platform.sql).tables.values():
+    for table in platform.catalog.tables.values():
         names = [c.name for c in table.columns if c.name not in TIMES_AND_RUNS]
         rows = platform.rows(f"SELECT {', '.join(names)} FROM {table.name}")
         found[table.name] = sorted((tuple(map(plain, row)) for row in rows), key=repr)
@@ -97,12 +96,9 @@ def test_made_data_day_by_day(both: tuple[Platform, RedshiftPlatform]) -> None:
     assert redshift.rows("SELECT COUNT(*) FROM rejected_records") == [(2,)]
 
 
-def test_real_files(both: tuple[Platform, RedshiftPlatform]) -> None:
-    if not REAL_FILES.is_dir():
-        pytest.skip("the real files are not here")
-    for platform in both:
-        platform.settings |= {
-            "song_data": str(REAL_FILES / "song_data"),
-            "log_data": str(REAL_FILES / "log_data"),
-        }
-    run(both)
+def test_real_files(real: Platform, both: tuple[Platform, RedshiftPlatform]) -> None:
+    _, redshift = both
+    redshift.settings |= {name: real.settings[name] for name in ("song_data", "log_data")}
+    result = redshift.run()
+    assert result.success, failure_of(result)
+    verify_equal(real, redshift)
