@@ -26,7 +26,7 @@ from sparkify_assets_tests.processes import process
 
 PLAN = simulator.Plan(songs=200, events=1_000)
 STAGING = ("staging_events", "staging_songs")
-ASSETS = (*STAGING, "repaired_text", "users", "time")  # what is loaded, some of what is made
+ASSETS = (*STAGING, "repaired_text", "events", "users")  # what is loaded, some of what is made
 LEDGERS = ("load_history", "rejected_records")
 MOMENTS = 15  # in each of two situations; twice as many where they show too few states
 STATES = 4  # of the warehouse, that the moments must show: each table is a transaction
@@ -229,7 +229,7 @@ def test_ten_runs_at_once_load_every_file_once(situation: Situation) -> None:
 @pytest.fixture(params=[True, False], ids=["reader", "writer"])
 def held(request: pytest.FixtureRequest, made: Platform) -> Iterator[Held]:
     """A platform with a new file; what its warehouse holds, and which process has that open."""
-    assert made.run("staging_events", "time").success
+    assert made.make("events").success
     before = look(made)
     made.write_events([{"sessionId": 9}], name="more.json")
     with process(hold, made.warehouse, request.param) as (holder, pipe):
@@ -240,7 +240,7 @@ def test_a_run_gives_up_on_a_held_warehouse(held: Held) -> None:
     platform, before, pid, pipe = held
     settings = {"path": str(platform.warehouse), "lock_wait_seconds": 0.1}
     config = {"resources": {"warehouse": {"config": settings}}}
-    result = platform.run("staging_events", "time", config=config)
+    result = platform.run("staging_events", "events", config=config)
     held_by = f"{platform.warehouse} has been open in process {pid} "
     assert [line.startswith(held_by) for line in failure_of(result).splitlines()] == [True]
     assert not result.get_asset_materialization_events()
@@ -259,7 +259,7 @@ def test_a_run_waits_for_a_held_warehouse(held: Held) -> None:
     logger, listener = dg.get_dagster_logger(), Listener()
     logger.addHandler(listener)
     try:
-        result = platform.run("staging_events", "time")
+        result = platform.run("staging_events", "events")
     finally:
         logger.removeHandler(listener)
     assert result.success, failure_of(result)

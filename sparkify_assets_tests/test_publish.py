@@ -289,7 +289,7 @@ def test_create_tables_touches_no_data(made: Platform) -> None:
     create = made.defs().resolve_job_def("create_tables")
     assert create.execute_in_process().success
     assert made.table_names() == {*made.sql_tables(), "load_history", "rejected_records"}
-    assert made.run("staging_events", "events").success
+    assert made.make("events").success
     before = made.rows("SELECT * FROM events ORDER BY event_id")
     assert create.execute_in_process().success
     assert made.rows("SELECT * FROM events ORDER BY event_id") == before != []
@@ -382,8 +382,6 @@ def test_too_many_rejected_records_publish_nothing(made: Platform) -> None:
     assert failed_checks(result) == {("staging_events", "files_read")}  # and it warns
     assert made.rows("SELECT COUNT(*) FROM rejected_records WHERE column_name = 'ts'") == [(11,)]
     assert made.rows("SELECT count(*) FROM staging_events") == [(5,)]
-
-
 
 
 def test_files_without_a_record_are_told_as_such(platform: Platform) -> None:
