@@ -195,6 +195,15 @@ def redshift(
     return RedshiftPlatform(tmp_path, one_redshift)
 
 
+@pytest.fixture(params=["duckdb", "redshift", pytest.param("live", marks=pytest.mark.redshift)])
+def either_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Platform:
+    """An empty platform on each engine, for tests of both."""
+    if request.param == "duckdb":
+        return Platform(tmp_path)
+    redshift: RedshiftPlatform = request.getfixturevalue(request.param)
+    return redshift
+
+
 @pytest.fixture(params=["redshift", pytest.param("live", marks=pytest.mark.redshift)])
 def either(request: pytest.FixtureRequest) -> RedshiftPlatform:
     """Made data, nothing of it loaded: on the stand-in, and on a cluster that there may be."""

@@ -16,33 +16,12 @@ from sparkify_assets.settings import Settings
 from sparkify_assets.warehouse import warehouse_of
 from sparkify_assets.warehouse.redshift import MUTEX, RedshiftWarehouse
 from sparkify_assets.warehouse.redshift_login import connect
+from sparkify_assets_tests.lineage import ASSETS as ASSETS
+from sparkify_assets_tests.lineage import GROUPS as GROUPS
 from sparkify_assets_tests.redshift_server import RedshiftServer
 from sparkify_assets_tests.s3_server import BUCKET
 
 REAL_FILES = Path(__file__).parents[2] / "shared" / "data" / "udacity_small"
-
-GROUPS = {
-    "source": {"song_files", "event_files"},
-    "staging": {"staging_songs", "staging_events"},
-    "star": {"users", "songs", "artists", "time", "songplays"},
-    "intermediate": {"events", "repaired_text"},
-    "report": {"listening_report"},
-    "marts": {
-        "catalogue_coverage",
-        "level_changes",
-        "load_summary",
-        "most_played_artists",
-        "most_played_songs",
-        "plays_by_day",
-        "plays_by_hour",
-        "plays_by_level",
-        "plays_by_location",
-        "sessions",
-        "user_activity",
-        "user_levels",
-    },
-}  # all assets
-ASSETS = set().union(*GROUPS.values())
 
 
 @cache
@@ -263,4 +242,12 @@ def failed_checks(result: dg.ExecuteInProcessResult) -> set[tuple[str, str]]:
         (evaluation.asset_key.to_user_string(), evaluation.check_name)
         for evaluation in result.get_asset_check_evaluations()
         if not evaluation.passed
+    }
+
+
+def materialized(result: dg.ExecuteInProcessResult) -> set[str]:
+    return {
+        event.asset_key.to_user_string()
+        for event in result.get_asset_materialization_events()
+        if event.asset_key
     }

@@ -20,46 +20,13 @@ from sparkify_assets_tests.chromium import (
     expect,
     needs_chromium,
 )
+from sparkify_assets_tests.lineage import GROUPS, UPSTREAM
 from sparkify_assets_tests.processes import Server, checkout, dagster_dev, wait_for
 
 WINDOW = ViewportSize(width=3600, height=3900)  # the whole graph, at a zoom that writes it out
 pytestmark = [pytest.mark.browser, needs_chromium]
 
-# Every asset and what it is made from: its INSERT reads it, or one of its REFERENCES names it.
-UPSTREAM: dict[str, set[str]] = {
-    "song_files": set(),
-    "event_files": set(),
-    "staging_songs": {"song_files"},
-    "staging_events": {"event_files"},
-    "repaired_text": {"staging_events", "staging_songs"},
-    "artists": {"staging_songs", "repaired_text"},
-    "songs": {"staging_songs", "repaired_text", "artists"},
-    "events": {"staging_events", "staging_songs", "repaired_text"},
-    "users": {"events"},
-    "time": {"events"},
-    "songplays": {
-        *("events", "staging_songs", "repaired_text"),
-        *("artists", "songs", "users", "time"),
-    },
-    "catalogue_coverage": {"songplays", "events", "staging_songs"},
-    "level_changes": {"user_activity", "user_levels"},
-    "load_summary": {"events", "staging_events", "staging_songs"},
-    "most_played_artists": {"songplays"},
-    "most_played_songs": {"songplays", "songs"},
-    "plays_by_day": {"songplays", "events"},
-    "plays_by_hour": {"songplays", "time"},
-    "plays_by_level": {"songplays", "users"},
-    "plays_by_location": {"songplays"},
-    "sessions": {"events", "users"},
-    "user_activity": {"events", "songplays", "users"},
-    "user_levels": {"events", "users"},
-}
-UPSTREAM["listening_report"] = {
-    *("catalogue_coverage", "level_changes", "load_summary", "most_played_artists"),
-    *("most_played_songs", "plays_by_day", "plays_by_hour", "plays_by_level"),
-    *("plays_by_location", "sessions", "user_activity", "user_levels"),
-}
-FILES = {"song_files", "event_files", "listening_report"}  # no tables, and without checks
+FILES = GROUPS["source"] | GROUPS["report"]  # no tables, and without checks
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,48 @@
+"""Every asset by its group, and what it is made from: written out once, for tests to compare.
+
+A table is made from what its INSERT reads and what its REFERENCES name.
+"""
+
+MADE_FROM: dict[str, dict[str, set[str]]] = {
+    "source": {"song_files": set(), "event_files": set()},
+    "staging": {"staging_songs": {"song_files"}, "staging_events": {"event_files"}},
+    "intermediate": {
+        "repaired_text": {"staging_events", "staging_songs"},
+        "events": {"staging_events", "repaired_text", "load_history"},
+    },
+    "star": {
+        "users": {"events"},
+        "time": {"events"},
+        "artists": {"staging_songs", "repaired_text"},
+        "songs": {"staging_songs", "artists", "repaired_text"},
+        "songplays": {
+            *("events", "staging_songs", "repaired_text"),
+            *("users", "songs", "artists", "time"),
+        },
+    },
+    "marts": {
+        "catalogue_coverage": {"songplays", "events", "staging_songs"},
+        "level_changes": {"user_levels", "user_activity"},
+        "load_summary": {"load_history", "events", "staging_songs"},
+        "most_played_artists": {"songplays"},
+        "most_played_songs": {"songplays", "songs"},
+        "plays_by_day": {"songplays", "events"},
+        "plays_by_hour": {"songplays", "time"},
+        "plays_by_level": {"songplays", "users"},
+        "plays_by_location": {"songplays"},
+        "sessions": {"events", "users"},
+        "user_activity": {"events", "songplays", "users"},
+        "user_levels": {"events", "users"},
+    },
+}
+MADE_FROM["report"] = {"listening_report": set(MADE_FROM["marts"])}
+
+GROUPS = {group: set(assets) for group, assets in MADE_FROM.items()}
+ASSETS = set().union(*GROUPS.values())
+
+LEDGERS = {"load_history", "rejected_records"}  # no assets: written as the staging tables are
+UPSTREAM = {
+    asset: (names - LEDGERS) | (GROUPS["staging"] if names & LEDGERS else set())
+    for assets in MADE_FROM.values()
+    for asset, names in assets.items()
+}  # assets alone

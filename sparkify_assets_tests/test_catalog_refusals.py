@@ -1,0 +1,179 @@
+"""What `sql/` may not say, and the message with path and reason."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sparkify_assets.catalog import Catalog
+from sparkify_assets.errors import SparkifyError
+from sparkify_assets_tests.platform import Platform, failure_of
+
+BAD_FILES = {
+    "does not parse": (
+        "star/bad.sql",
+        "-- One row.\nCREATE TABLE bad (a INTEGER;",
+        r"star/bad\.sql: does not parse as Redshift SQL: line 2",
+    ),
+    "an open quote": ("star/bad.sql", "CREATE TABLE bad (a INTEGER) 'x", "does not parse"),
+    "an empty file": ("star/bad.sql", "", "expected CREATE TABLE with its columns"),
+    "no columns": ("star/bad.sql", "CREATE TABLE bad ();", "no columns|expected CREATE TABLE"),
+    "a table without columns": (
+        "star/bad.sql",
+        "CREATE TABLE bad AS SELECT 1 AS a;",
+        "expected CREATE TABLE with its columns",
+    ),
+    "another name": ("star/bad.sql", "CREATE TABLE good (a INTEGER);", "declares the table good"),
+    "an unknown upstream": (
+        "star/bad.sql",
+        "CREATE TABLE bad (a INTEGER); INSERT INTO bad (a) SELECT x.a FROM nowhere AS x;",
+        r"star/bad\.sql: unknown table nowhere; known: artists, bad, ",
+    ),
+    "an unknown reference": (
+        "star/bad.sql",
+        "CREATE TABLE bad (a INTEGER REFERENCES nowhere (a));",
+        "unknown table nowhere",
+    ),
+    "an unknown column referred to": (
+        "star/bad.sql",
+        "CREATE TABLE bad (a INTEGER REFERENCES users (nobody));",
+        r"a refers to users\.nobody, which does not exist",
+    ),
+    "other columns": (
+        "star/bad.sql",
+        "CREATE TABLE bad (a INTEGER, b INTEGER); "
+        "INSERT INTO bad (a, b) SELECT u.user_id AS b, u.user_id AS a FROM users AS u;",
+        r"SELECT gives the columns \(b, a\), but CREATE TABLE declares \(a, b\)",
+    ),
+    "no column list": (
+        "star/bad.sql",
+        "CREATE TABLE bad (a INTEGER); INSERT INTO bad SELECT u.user_id AS a FROM users AS u;",
+        r"INSERT INTO names the columns \(none\)",
+    ),
+    "repairs of no texts": (
+        "star/bad.sql",
+        "-- One.\n-- repaired in Python\nCREATE TABLE bad (a VARCHAR(9), b VARCHAR(9)); "
+        "INSERT INTO bad (a, b) SELECT u.level AS a, u.level AS b FROM users AS u;",
+        "a table repaired in Python has two columns, a text and its repair: expected a SELECT",
+    ),
+    "another target": (
+        "star/bad.sql",
+        "CREATE TABLE bad (a INTEGER); INSERT INTO users (a) SELECT u.user_id AS a FROM time AS u;",
+        "the INSERT fills another table than bad",
+    ),
+    "a third statement": (
+        "star/bad.sql",
+        "CREATE TABLE bad (a INTEGER); SELECT 1; SELECT 2;",
+        "at most one INSERT INTO",
+    ),
+    "a schema": (
+        "star/bad.sql",
+        "CREATE TABLE bad (a INTEGER); "
+        "INSERT INTO bad (a) SELECT u.user_id AS a FROM public.users AS u;",
+        "without a schema",
+    ),
+    "a column twice": (
+        "star/bad.sql",
+        "CREATE TABLE bad (a INTEGER, A INTEGER);",
+        "declares a twice",
+    ),
+    "a circle": (
+        "star/bad.sql",
+        "CREATE TABLE bad (a INTEGER); INSERT INTO bad (a) SELECT w.a FROM worse AS w;",
+        "in a circle: .*bad.*worse",
+    ),
+    "a check of nothing": (
+        "checks/bad__check.sql",
+        "SELECT 1 AS a",
+        "unknown table bad",
+    ),
+    "a check that is no query": (
+        "checks/users__check.sql",
+        "DELETE FROM users",
+        "expected one SELECT that returns the violating rows",
+    ),
+    "a check that reads what comes later": (
+        "checks/users__check.sql",
+        "-- No.\nSELECT p.user_id FROM songplays AS p",
+        "in a circle: .*songplays.*users",
+    ),
+    "a check of a name that is taken": (
+        "checks/users__row_count.sql",
+        "-- No.\nSELECT u.user_id FROM users AS u",
+        r"users__row_count\.sql: .*users\.sql asks for a check of that name already",
+    ),
+    "no INSERT": ("star/bad.sql", "CREATE TABLE bad (a INTEGER);", "has no INSERT, and no line"),
+    "a check without a name": ("checks/users.sql", "SELECT 1", "<table>__<check>.sql"),
+    "a severity": (
+        "checks/users__check.sql",
+        "-- No.\n-- severity: low\nSELECT 1 AS a",
+        "severity is 'low': expected warn or error",
+    ),
+    "rows to show": (
+        "star/bad.sql",
+        "-- One.\n-- show rows: many\nCREATE TABLE bad (a INTEGER);",
+        "show rows is 'many': expected a number",
+    ),
+    "a type that JSON is not read into": (
+        "staging/bad.sql",
+        "-- One.\n-- loaded from: song_files\n"
+        "CREATE TABLE bad (a DECIMAL(9, 2), object_id INTEGER);",
+        r"type DECIMAL\(9, 2\) is not one that JSON is read into",
+    ),
+    "a staging table without the object's id": (
+        "staging/bad.sql",
+        "-- One.\n-- loaded from: song_files\nCREATE TABLE bad (a INTEGER);",
+        "declares a column object_id",
+    ),
+    "a source that is none": (
+        "staging/bad.sql",
+        "-- One.\n-- loaded from: nowhere\nCREATE TABLE bad (a INTEGER);",
+        "loaded from nowhere, which is none of song_files, event_files",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_a_bad_file_is_refused_with_its_path_and_reason(platform: Platform, case: str) -> None:
+    file, text, said = BAD_FILES[case]
+    worse = "CREATE TABLE worse (a INTEGER); INSERT INTO worse (a) SELECT b.a FROM bad AS b;"
+    if case == "a circle":
+        (platform.sql / "star" / "worse.sql").write_text(worse)
+    (platform.sql / file).write_text(text)
+    platform.write_songs([{}])
+    platform.write_events([{}])
+    with pytest.raises(SparkifyError, match=said):
+        result = platform.run("bad")
+        raise SparkifyError(failure_of(result))
+
+
+REFUSED = {
+    **{
+        f"a INTEGER, B {kind}": f"column b: not both engines have the type {kind}"
+        for kind in (
+            *("SUPER", "GEOMETRY", "GEOGRAPHY", "HLLSKETCH", "VARBYTE", "VARBYTE(9)", "UUID"),
+            *("INTERVAL YEAR TO MONTH", "INTERVAL DAY TO SECOND", "TIMESTAMP(3)", "INTEGER[]"),
+        )
+    },
+    **{
+        f"a INTEGER{constraint}": f"nothing heeds {constraint.strip(', ')}: declare keys and NOT"
+        for constraint in (
+            *(" UNIQUE", " DEFAULT 1", " CHECK (a > 1)", " IDENTITY(0, 1)"),
+            *(", UNIQUE (a)", ", CONSTRAINT of_bad PRIMARY KEY (a)"),
+        )
+    },
+}
+
+
+def test_what_not_both_engines_have_or_nobody_proves_is_refused(platform: Platform) -> None:
+    """It would be dropped in silence, or be believed by Redshift alone."""
+    path = platform.sql / "star" / "bad.sql"
+    for columns, said in REFUSED.items():
+        path.write_text(f"CREATE TABLE bad ({columns});")
+        with pytest.raises(SparkifyError, match=f"^{re.escape(f'{path}: {said}')}"):
+            Catalog.load(platform.sql)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SparkifyError, match="holds no table"):
+        Catalog.load(tmp_path)

@@ -1,0 +1,74 @@
+"""Staging tables as assets, on both engines: what stops a load, and its run config."""
+
+import re
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from sparkify_assets_tests.platform import (
+    Platform,
+    failed_checks,
+    failure_of,
+    materialized,
+)
+
+
+@pytest.fixture
+def platform(either_engine: Platform) -> Platform:
+    return either_engine
+
+
+def test_too_many_rejected_records_publish_nothing(made: Platform) -> None:
+    made.write_events([{"ts": "yesterday"}] * 11, name="bad.json")
+    result = made.run("staging_events", "events")
+    said = failure_of(result)
+    assert "11 of 16 records of event_files cannot be read" in said
+    assert "bad.json, line 1: ts is" in said
+    assert "SPARKIFY_MAX_REJECTED_SHARE" in said
+    assert not materialized(result)
+    made.settings["max_rejected_share"] = 0.7
+    result = made.run("staging_events")
+    assert result.success
+    assert failed_checks(result) == {("staging_events", "files_read")}  # and it warns
+    assert made.rows("SELECT COUNT(*) FROM rejected_records WHERE column_name = 'ts'") == [(11,)]
+    assert made.rows("SELECT count(*) FROM staging_events") == [(5,)]
+
+
+def test_lost_rows_of_staging_are_found_and_can_be_loaded_anew(published: Platform) -> None:
+    published.change("DELETE FROM staging_events WHERE iteminsession = 2")
+    result = published.run("staging_events", "events")
+    assert failed_checks(result) == {("staging_events", "records_accounted")}
+    assert "events" not in materialized(result)
+    said = failure_of(result)
+    assert re.search("If somebody changed the rows of these tables, load all anew: dg launch", said)
+
+
+def test_files_without_a_record_are_told_as_such(platform: Platform) -> None:
+    platform.log_data.mkdir()
+    (platform.log_data / "empty.json").touch()
+    said = failure_of(platform.run("staging_events"))
+    assert "Check row_count" in said
+    assert said.endswith("Make sure that the files of event_files hold records.")
+
+
+def test_run_config_of_a_load(made: Platform) -> None:
+    """A prefix loads a part, a full reload forgets what vanished, both together are refused."""
+
+    def load(**config: object) -> dg.ExecuteInProcessResult:
+        return made.run("staging_events", config={"ops": {"staging_events": {"config": config}}})
+
+    def files() -> list[str]:
+        rows = made.rows("SELECT uri FROM load_history ORDER BY uri")
+        return sorted(Path(uri).name for (uri,) in rows)
+
+    made.write_events([{"sessionId": 50}], "2018/11/day.json")
+    assert load(prefix="2018").success
+    assert files() == ["day.json"]
+    assert load().success
+    assert files() == ["day.json", "events.json"]
+    (made.log_data / "2018/11/day.json").unlink()
+    assert "Choose one" in failure_of(load(prefix="2018", full_reload=True))
+    assert files() == ["day.json", "events.json"]
+    assert load(full_reload=True).success
+    assert files() == ["events.json"]
