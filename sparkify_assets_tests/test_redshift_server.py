@@ -533,15 +533,15 @@ def test_tls_of_whoever_asks(
 # Starts PostgreSQL, and says where: when it is up, or as soon as it is coming up.
 START = """
 import sys
-from sparkify_assets_tests.redshift_server import _Postgres
+from sparkify_assets_tests.redshift_postgres import Postgres
 
 def say(postgres):
-    print(postgres._folder, flush=True)
+    print(postgres.folder, flush=True)
     input()
 
 if sys.argv[1] == "coming":
-    _Postgres._wait = say
-say(_Postgres())
+    Postgres.wait = say
+say(Postgres())
 """
 
 
