@@ -169,6 +169,21 @@ def one_redshift(s3_server: S3Server, certificates: tuple[Path, Path]) -> Iterat
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def plain_redshift(s3_server: S3Server) -> Iterator[RedshiftServer]:
+    server = RedshiftServer(s3_server)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def stand_in(plain_redshift: RedshiftServer, s3_server: S3Server) -> RedshiftServer:
+    """The stand-in for Redshift alone, empty and without TLS, over an empty bucket."""
+    s3_server.reset()
+    plain_redshift.reset()
+    return plain_redshift
+
+
 @pytest.fixture
 def redshift(
     one_redshift: RedshiftServer,
