@@ -177,7 +177,7 @@ class LivePlatform(RedshiftPlatform):
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         warehouse = warehouse_of(Settings(**self.settings))
         assert isinstance(warehouse, RedshiftWarehouse)
-        with connect(warehouse.settings, address=warehouse.address, label="test") as connection:
+        with connect(warehouse.settings, label="test") as connection:
             cursor = connection.cursor()
             cursor.execute(f"SET search_path TO {self.schema}")
             cursor.execute(query)

@@ -230,7 +230,8 @@ def test_most_played_songs_show_their_top_ten(page: Page, server: Server) -> Non
     expect(preview.get_by_role("row")).to_have_count(1 + 10)
     for number, cells in enumerate(top, start=1):
         for cell in cells:
-            expect(preview.get_by_role("row").nth(number)).to_contain_text(str(cell))
+            shown = str(cell)[:40]  # long text is cut
+            expect(preview.get_by_role("row").nth(number)).to_contain_text(shown)
 
 
 @pytest.mark.usefixtures("first_run")

@@ -78,8 +78,8 @@ def test_a_failed_refresh_ends_with_a_paragraph(home: Path) -> None:
 def test_one_asset_without_its_staging_says_what_to_do(home: Path) -> None:
     done = run(home, "dagster asset materialize --select users -m sparkify_assets.definitions")
     assert done.returncode != 0
-    assert "staging_events does not exist yet, and users is made from it." in done.stdout
-    assert "Materialize it first: dg launch --assets staging_events" in done.stdout
+    assert "events does not exist yet, and users is made from it." in done.stdout
+    assert "Materialize it first: dg launch --assets events" in done.stdout
 
 
 def test_a_wrong_setting_is_one_line(home: Path) -> None:

@@ -27,7 +27,7 @@ def test_a_warehouse_held_by_another_process_is_named(published: Platform) -> No
         assert holder.stdout and holder.stdout.readline()
         warehouse = DuckDBWarehouse(path=str(published.warehouse), lock_wait_seconds=0.5)
         started = time.monotonic()
-        held = rf"has been open in process {holder.pid} .* for 0.5 s, and only one process"
+        held = rf"has been open in process {holder.pid} .* for 0.5 s. Only one process"
         with pytest.raises(SparkifyError, match=held), warehouse.transaction():
             pass
         assert time.monotonic() - started >= 0.5

@@ -171,7 +171,7 @@ def test_ways_into_redshift(monkeypatch: pytest.MonkeyPatch, variables: dict[str
         ({"REDSHIFT_WORKGROUP": "w"}, "REDSHIFT_PASSWORD and REDSHIFT_WORKGROUP are set: choose"),
         ({"REDSHIFT_SSLMODE": "prefer"}, "REDSHIFT_SSLMODE is wrong: input should be 'verify-f"),
         ({"REDSHIFT_PORT": "https"}, "REDSHIFT_PORT is wrong: input should be a valid integer"),
-        ({"REDSHIFT_SCHEMA": "Music"}, "REDSHIFT_SCHEMA is wrong: string should match pattern"),
+        ({"REDSHIFT_SCHEMA": "Music"}, "REDSHIFT_SCHEMA is wrong: it is not lower-case"),
         (
             {"REDSHIFT_COPY_ROLE": "aws_access_key_id=a;aws_secret_access_key=secret-word"},
             "REDSHIFT_COPY_ROLE is wrong: it is neither the ARN of a role",
@@ -181,7 +181,7 @@ def test_ways_into_redshift(monkeypatch: pytest.MonkeyPatch, variables: dict[str
         ({"REDSHIFT_HOST": "host secret-word"}, "REDSHIFT_HOST is wrong: it is not the name"),
         ({"REDSHIFT_SSLMODE": "secret-word"}, "REDSHIFT_SSLMODE is wrong: input should be"),
         ({"REDSHIFT_PORT": "secret-word"}, "REDSHIFT_PORT is wrong: input should be"),
-        ({"REDSHIFT_SCHEMA": "secret-word"}, "REDSHIFT_SCHEMA is wrong: string should match"),
+        ({"REDSHIFT_SCHEMA": "secret-word"}, "REDSHIFT_SCHEMA is wrong: it is not lower-case"),
         ({"REDSHIFT_USER": "secret-word\n"}, "REDSHIFT_USER is wrong: it holds control char"),
     ],
 )
