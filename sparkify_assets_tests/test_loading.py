@@ -21,8 +21,10 @@ from sparkify_assets.definitions import SQL
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.loading import prepared_load
 from sparkify_assets.settings import Settings
+from sparkify_assets.simulator import Plan
 from sparkify_assets.sources.base import LocalFile, Source, open_object, verify_unchanged
 from sparkify_assets.sources.folder import FolderSource
+from sparkify_assets.sources.sample import SampleSource
 from sparkify_assets.warehouse import warehouse_of
 from sparkify_assets.warehouse.base import Warehouse
 from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
@@ -35,7 +37,7 @@ def load_source(
     warehouse: Warehouse, catalog: Catalog, table: Table, source: Source, **options: Any
 ) -> Load:
     with prepared_load(warehouse, catalog, table, source, **options) as load:
-        return warehouse.in_transaction(load.write, "load")
+        return warehouse.in_transaction(load.write, "load", recreate=True)
 
 
 class Loader:
@@ -71,17 +73,18 @@ class Loader:
     ) -> Load:
         """Loads the folder, and makes sure that the balances hold afterwards, whatever happens."""
         catalog = Catalog.load(self.sql)
-        variable = None if self.is_sample else "SPARKIFY_LOG_DATA"
+        source = FolderSource("event_files", "SPARKIFY_LOG_DATA", self.root)
+        if self.is_sample:
+            source = SampleSource("event_files", None, self.root, Plan())
         try:
             return load_source(
                 self.warehouse,
                 catalog,
                 catalog.tables["staging_events"],
-                FolderSource("event_files", variable, self.root),
+                source,
                 max_rejected_share=share,
                 prefix=prefix,
                 full_reload=full_reload,
-                recreate=True,
                 run_id=run_id,
                 log=self.said.append,
             )

@@ -20,11 +20,13 @@ DAMAGE = [
     '{"sessionId": 903, "itemInSession": 0, "page": "NextSong", "ts": 1541105830797, "userId": "9",'
     ' "song": "tab\\t quote\\" back\\\\slash \\u00e9 🎵 \'", "artist": "  blanks\\u00a0 ",'
     ' "length": 1e-7, "registration": 1541077528796.0, "level": "free"}',
-    '{"sessionId": 904, "itemInSession": 0, "page": "NextSong", "ts": -1, "userId": "9",'
+    '{"sessionId": 904, "itemInSession": 0, "page": "NextSong", "ts": 94694400000, "userId": "9",'
     ' "song": "", "artist": "\\\\N", "length": 123456789.123456789, "level": ""}',
-    '{"sessionId": 905, "itemInSession": 0, "page": "NextSong", "ts": 253402300799999,'
+    '{"sessionId": 905, "itemInSession": 0, "page": "NextSong", "ts": 1541105830799,'
     f' "song": "{"ü" * 512}", "artist": "line\\nbreak\\r", "length": 0.1}}',
-    '{"sessionId": 906, "itemInSession": 0, "page": "x", "ts": 1, "song": "' + "long" * 600 + '"}',
+    '{"sessionId": 906, "itemInSession": 0, "page": "x", "ts": 1541105830798, "song": "'
+    + "long" * 600
+    + '"}',
 ]
 
 
