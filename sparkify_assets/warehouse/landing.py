@@ -26,6 +26,7 @@ DUCKDB_SETTINGS = """
 """
 
 CONFIG: dict[str, Any] = {
+    "memory_limit": "3GB",  # of a whole machine, DuckDB would take 80%; beyond, it uses the disk
     "storage_compatibility_version": "v1.4.0",  # shells and BI tools lag behind
     "autoinstall_known_extensions": False,  # nothing is downloaded at run time
     "autoload_known_extensions": False,
