@@ -17,7 +17,6 @@ import duckdb
 
 from sparkify_assets.catalog import Table
 from sparkify_assets.containers import Damaged, Member, members_of
-from sparkify_assets.errors import SparkifyError
 from sparkify_assets.findings import ReadObject
 from sparkify_assets.keys import Keys
 from sparkify_assets.parts import Part, cut, one_a_line
@@ -61,13 +60,10 @@ class Reader:
         Raises:
             SparkifyError: a file that cannot be read, or changed while it was being read.
         """
-        try:
-            with scratch_folder() as folder, (folder / "rows.ndjson").open("w+b") as self._rows:
-                self._passes = Passes(self._connection, self._table, folder, self._keys)
-                yield from self._read(files)
-                self._passes.close()
-        except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
-            raise SparkifyError(f"{self._table.name} was not loaded: {error}") from None
+        with scratch_folder() as folder, (folder / "rows.ndjson").open("w+b") as self._rows:
+            self._passes = Passes(self._connection, self._table, folder, self._keys)
+            yield from self._read(files)
+            self._passes.close()
 
     def _read(self, files: dict[int, LocalFile]) -> Iterator[list[ReadObject]]:
         done: list[ReadObject] = []

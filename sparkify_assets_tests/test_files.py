@@ -1,9 +1,11 @@
 """Files that people keep: what stands in the way of one is never written over, nor half written."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -114,6 +116,20 @@ def test_a_disk_that_cannot_take_a_report(reason: str, disk: Path) -> None:
         report.write("x" * 100_000, disk / "report.html")
     assert (disk / "report.html").read_text() == OLD
     assert [path.name for path in disk.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "reason"), [("", "No space left on device"), ("gone", "No such file or directory")]
+)
+def test_no_room_for_temporary_files(
+    folder: str, reason: str, disk: Path, made: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = disk / folder
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    made.write_events([{"itemInSession": n} for n in range(2_000)])
+    said = failure_of(made.run("staging_events"))
+    assert re.search(f"cannot be kept in {place}: .*{reason}", said)
+    assert "set TMPDIR to another folder" in said
 
 
 def test_a_report_that_breaks_off_in_the_middle(tmp_path: Path) -> None:

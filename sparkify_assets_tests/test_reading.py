@@ -689,18 +689,6 @@ def test_folder_for_temporary_files_with_an_odd_name(
     assert list(odd.iterdir()) == []
 
 
-def test_no_place_for_temporary_files(
-    way: int,
-    things: Table,
-    connection: duckdb.DuckDBPyConnection,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
-    with pytest.raises(SparkifyError, match=r"things was not loaded: .*No such file or directory"):
-        read_all(connection, things, tmp_path / "data", [ONE], way)
-
-
 def test_text_of_any_length(
     way: int, things: Table, connection: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:

@@ -50,7 +50,8 @@ def connect(settings: RedshiftSettings, label: str) -> Any:
 
 
 def _login_by_iam(settings: RedshiftSettings) -> dict[str, Any]:
-    region = settings.region or boto3.Session().region_name
+    session = boto3.Session()  # here a wrong AWS_PROFILE is an error that says so
+    region = settings.region or session.region_name
     if not region:  # the driver would guess it from host names
         raise SparkifyError(
             f"{settings.address}: the login by IAM needs a region. Set REDSHIFT_REGION, or "
