@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 
 from sparkify_assets import findings, reading
 from sparkify_assets.catalog import Catalog, Table
-from sparkify_assets.errors import SparkifyError
 from sparkify_assets.findings import ReadObject
 from sparkify_assets.keys import Keys
 from sparkify_assets.sources.folder import FolderSource
