@@ -51,7 +51,7 @@ _ODD: tuple[tuple[str, Text, Text, tuple[Text, ...]], ...] = (
     ("pale", "Pale Arcade", "", ("Don\x19t Wait", "\x18Quiet\x19 Rooms", "Caf\ufffd Noir")),
     ("blank", "Blank Pages", "", (" Leading Blank", "Trailing Blank ", _LONG)),
 )
-_UNKNOWN_HIT = ("Björg Ásdal", "Uppgjör")  # the second most played song, in no song file
+_UNKNOWN_HIT = ("Björg Ásdal", "Uppgjör")  # among the most played songs, and in no song file
 
 _PLACES: list[Place] = [*[(None, None, "")] * 3, (None, None, "Ghent, Belgium")]
 _PLACES += [(51.50632, -0.12714, "London, England"), (4.65637, -74.11779, "Bogotá, Colombia")]
