@@ -3,10 +3,13 @@
 Real boto3 over real sockets, to moto's S3 behind `s3_server.py`.
 """
 
+import gzip
 import hashlib
+import io
 import subprocess
 import sys
 import tempfile
+import zipfile
 from itertools import repeat
 from pathlib import Path
 
@@ -82,6 +85,26 @@ def test_folder_without_objects(folder: str, prefix: str, said: str, bucket: S3S
 
 
 # --- What is loaded --------------------------------------------------------------------------
+
+
+def test_compressed_objects_and_archives(bucket: S3Server, loader: Loader) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as members:
+        members.writestr("2018/a.json", lines(1, 2))
+        members.writestr("__MACOSX/._a.json", "no data")
+        members.writestr("b", lines(3))
+    bucket.put("log_data/day", gzip.compress(lines(4).encode()))
+    bucket.put("log_data/log-data.zip", archive.getvalue())
+    assert loader.load().loaded == 4
+    assert loader.events() == [1, 2, 3, 4]
+    assert loader.query("SELECT uri, records FROM load_history ORDER BY uri") == [
+        (f"s3://{BUCKET}/log_data/day", 1),
+        (f"s3://{BUCKET}/log_data/log-data.zip!/2018/a.json", 2),
+        (f"s3://{BUCKET}/log_data/log-data.zip!/b", 1),
+    ]
+    bucket.requests.clear()
+    assert loader.load().objects == 0
+    assert [request.method for request in bucket.requests] == ["GET"]  # the listing alone
 
 
 def test_a_load_from_s3_equals_one_from_a_folder(bucket: S3Server, loader: Loader) -> None:
