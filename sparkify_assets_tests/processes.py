@@ -27,7 +27,7 @@ from sparkify_assets.definitions import PACKAGE, SQL
 
 T = TypeVar("T")
 ROOT = PACKAGE.parent
-PATIENCE = 30  # seconds, for anything that is waited for
+PATIENCE = 120  # seconds: what is waited for comes much sooner, but other tests run beside it
 
 # Processes fork from one that has imported all that a run needs.
 CONTEXT = multiprocessing.get_context("forkserver")

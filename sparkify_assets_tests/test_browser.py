@@ -23,7 +23,7 @@ from sparkify_assets_tests.chromium import (
 from sparkify_assets_tests.lineage import GROUPS, UPSTREAM
 from sparkify_assets_tests.processes import Server, checkout, dagster_dev, wait_for
 
-WINDOW = ViewportSize(width=3600, height=3900)  # the whole graph, at a zoom that writes it out
+WINDOW = ViewportSize(width=3600, height=5000)  # the whole graph, at a zoom that writes it out
 pytestmark = [pytest.mark.browser, needs_chromium]
 
 FILES = GROUPS["source"] | GROUPS["report"]  # no tables, and without checks
