@@ -152,14 +152,14 @@ class StagingLoad:
 
     def _read(self, to_read: Sequence[InputObject]) -> None:
         """Fetches objects and reads them into the landing."""
-        fetching = Progress(f"{self._table.name}: fetched", to_read, self._options.log)
-        progress = Progress(f"{self._table.name}: loaded", to_read, self._options.log)
+        size = sum(item.size for item in to_read)
+        progress = Progress(self._table.name, size, self._options.log)
         reader = Reader(self._landing.connection, self._table, self._ids, self._keys)
         for batch in _batches(to_read):
-            with self._source.at_hand(batch, fetching.add) as files:
+            with self._source.at_hand(batch) as files:
                 for objects in reader.read(files):
                     self._land(batch, objects)
-            progress.add(len(batch), sum(item.size for item in batch.values()))
+                    progress.add(sum(one.size for one in objects))
 
     def write(self, session: Session) -> Load:
         """Writes rows, rejected records and history, in the session's transaction."""

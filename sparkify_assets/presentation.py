@@ -138,7 +138,8 @@ def log_load(context: dg.AssetExecutionContext, table: Table, load: Load) -> Non
         context.log.warning(
             f"{table.name}: no column takes {counted(len(load.unknown_keys), 'key')} of the JSON: "
             f"{'; '.join(load.unknown_keys[:SHOWN])}"
-            f"{'; ...' if len(load.unknown_keys) > SHOWN else ''}"
+            f"{'; ...' if len(load.unknown_keys) > SHOWN else ''}. "
+            f"To keep one, add a line with its name and a type to {table.path.name}."
         )
     if load.missing_keys:
         context.log.warning(

@@ -1,38 +1,22 @@
-"""Lines that say how far a long load is, every few seconds."""
+"""Lines that say how far a long load is."""
 
 import time
-from collections.abc import Callable, Sequence
-
-from sparkify_assets.sources.base import InputObject
+from collections.abc import Callable
 
 PROGRESS_SECONDS = 5.0
-OBJECT_COST_BYTES = 100_000  # opening or fetching one takes about as long as so many bytes
 
 
 class Progress:
-    """Says every few seconds how far a long load is."""
+    """Says every few seconds how much of a table's files is read; sizes are in bytes."""
 
-    def __init__(
-        self, what: str, objects: Sequence[InputObject], log: Callable[[str], None]
-    ) -> None:
-        self._what, self._log = what, log
-        self._objects, self._bytes = len(objects), sum(item.size for item in objects)
-        self._done, self._done_bytes = 0, 0
-        self._started = self._last = time.monotonic()
+    def __init__(self, table: str, size: int, log: Callable[[str], None]) -> None:
+        self._table, self._size, self._log = table, size, log
+        self._done, self._last = 0, time.monotonic()
 
-    def add(self, objects: int, size: int) -> None:
-        """Counts objects and bytes as done."""
-        self._done, self._done_bytes = self._done + objects, self._done_bytes + size
-        now = time.monotonic()
-        if now - self._last >= PROGRESS_SECONDS:
-            self._last, seconds = now, now - self._started
-            left = _cost(self._objects, self._bytes) / _cost(self._done, self._done_bytes) - 1
-            self._log(
-                f"{self._what} {self._done:,} of {self._objects:,} objects, "
-                f"{self._done_bytes / 1e6:,.1f} of {self._bytes / 1e6:,.1f} MB, "
-                f"about {seconds * left:,.0f} s left"
-            )
-
-
-def _cost(objects: int, size: int) -> int:
-    return objects * OBJECT_COST_BYTES + size + 1
+    def add(self, size: int) -> None:
+        """Counts bytes as read."""
+        self._done += size
+        if time.monotonic() - self._last >= PROGRESS_SECONDS:
+            self._last = time.monotonic()
+            done, whole = self._done / 1e6, self._size / 1e6
+            self._log(f"{self._table}: read {done:,.1f} of {whole:,.1f} MB")

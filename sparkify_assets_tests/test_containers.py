@@ -353,12 +353,8 @@ def test_keys_that_come_and_go_are_told(
     }
     assert not known & set(load.missing_keys)
     duration, city = sorted(load.unknown_keys, reverse=True)
-    assert duration == (
-        "duration (4 records, for example 200; to keep it, add to staging_events.sql the line "
-        "duration BIGINT,)"
-    )
-    assert city.startswith("city\ufffd (5 records, for example ")
-    assert len(city) < 200
+    assert duration == "duration (4 records, for example 200)"
+    assert city == f"city\ufffd (5 records, for example {'x' * 40})"
 
 
 def test_a_load_without_records_misses_no_key(loader: Loader) -> None:

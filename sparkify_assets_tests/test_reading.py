@@ -87,7 +87,7 @@ def read(
         source = FolderSource("files", "FILES", folder)
         objects = dict(enumerate(source.objects(), start=7))
         reader = reading.Reader(connection, table, count(7), Keys())
-        with source.at_hand(objects, lambda *_: None) as files:
+        with source.at_hand(objects) as files:
             result = [one for done in reader.read(files) for one in done]
     assert [one.object_id for one in result] == [one.origin for one in result] == [*objects]
     for one in result:

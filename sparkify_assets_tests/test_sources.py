@@ -65,7 +65,7 @@ def source(root: Path) -> FolderSource:
 
 def files(root: Path, prefix: str = "") -> list[LocalFile]:
     found = dict(enumerate(source(root).objects(prefix)))
-    with source(root).at_hand(found, lambda *_: None) as at_hand:
+    with source(root).at_hand(found) as at_hand:
         return list(at_hand.values())
 
 

@@ -6,7 +6,6 @@ business of `reading.py`.
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from io import FileIO
@@ -78,13 +77,9 @@ class Source(ABC):
 
     @abstractmethod
     def at_hand(
-        self, objects: dict[int, InputObject], fetched: Callable[[int, int], None]
+        self, objects: dict[int, InputObject]
     ) -> AbstractContextManager[dict[int, LocalFile]]:
-        """The objects as files, for the time of the block.
-
-        Args:
-            objects: what to have at hand, by object id.
-            fetched: is told now and then how many more objects and bytes have been fetched.
+        """The objects, by number, as files, for the time of the block.
 
         Raises:
             SparkifyError: an object cannot be read, or is no longer the version that was listed.

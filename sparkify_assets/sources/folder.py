@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,9 +65,7 @@ class FolderSource(Source):
         return found
 
     @contextmanager
-    def at_hand(
-        self, objects: dict[int, InputObject], fetched: Callable[[int, int], None]
-    ) -> Iterator[dict[int, LocalFile]]:
+    def at_hand(self, objects: dict[int, InputObject]) -> Iterator[dict[int, LocalFile]]:
         paths = {i: Path(o.uri.removeprefix(FILE)) for i, o in objects.items()}
         yield {i: LocalFile(o.uri, o.size, o.version, paths[i]) for i, o in objects.items()}
 

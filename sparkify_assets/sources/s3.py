@@ -3,7 +3,7 @@
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,13 +64,11 @@ class S3Source(Source):
         return sorted(found, key=lambda o: o.uri)
 
     @contextmanager
-    def at_hand(
-        self, objects: dict[int, InputObject], fetched: Callable[[int, int], None]
-    ) -> Iterator[dict[int, LocalFile]]:
+    def at_hand(self, objects: dict[int, InputObject]) -> Iterator[dict[int, LocalFile]]:
         with scratch_folder() as folder:
             paths = {object_id: folder / str(object_id) for object_id in objects}
             try:
-                self._fetch([(item, paths[i]) for i, item in objects.items()], fetched)
+                self._fetch([(item, paths[i]) for i, item in objects.items()])
                 files = {}
                 for object_id, item in objects.items():
                     status = paths[object_id].stat()
@@ -88,9 +86,7 @@ class S3Source(Source):
     def _client(self) -> Any:
         return s3_client(anonymous=self.anonymous)
 
-    def _fetch(
-        self, wanted: list[tuple[InputObject, Path]], fetched: Callable[[int, int], None]
-    ) -> None:
+    def _fetch(self, wanted: list[tuple[InputObject, Path]]) -> None:
         """Copies objects into files, large ones in parts, many at once."""
         pool = ThreadPoolExecutor(CONNECTIONS)
         try:
@@ -100,17 +96,14 @@ class S3Source(Source):
                 for start in range(0, max(item.size, 1), PART_BYTES)
             ]
             for part in as_completed(parts):
-                fetched(*part.result())
+                part.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _fetch_part(self, item: InputObject, path: Path, start: int) -> tuple[int, int]:
+    def _fetch_part(self, item: InputObject, path: Path, start: int) -> None:
         """Copies a part of an object into its place in the file.
 
         boto3 asks again for what S3 does not answer; here is asked again for what breaks off.
-
-        Returns:
-            How many objects (1 for an object's last part) and bytes are fetched with it.
         """
         end = min(start + PART_BYTES, item.size)
         part = {} if end - start == item.size else {"Range": f"bytes={start}-{end - 1}"}
@@ -134,7 +127,6 @@ class S3Source(Source):
                     if attempt + 1 == ATTEMPTS:
                         raise
                     time.sleep(random.random() * 2**attempt)  # noqa: S311  # no secret
-        return int(end == item.size), end - start
 
     def _key(self, uri: str) -> str:
         return uri.removeprefix(f"s3://{self.bucket}/")
