@@ -30,7 +30,7 @@ def main(folder: Path, name: str = "staging_events") -> None:
         started, cpu = time.monotonic(), sum(os.times()[:2])
         with prepared_load(warehouse, catalog, table, source, **options) as load:
             seconds, cpu = time.monotonic() - started, sum(os.times()[:2]) - cpu
-            rows = load._landing.connection.execute(f"SELECT COUNT(*) FROM {name}").fetchall()
+            rows = load.landing.connection.execute(f"SELECT COUNT(*) FROM {name}").fetchall()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{rows[0][0]:,} rows: {seconds:.2f} s, {cpu:.2f} s of CPU, peak {peak:,.0f} MiB")
 

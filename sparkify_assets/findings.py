@@ -1,16 +1,21 @@
-"""What became of an object: how many of its records were read, and what is told of the others.
+"""What became of an object and of a load: records, rows, and what is told of rejected records.
 
 What is told of one object is bounded, whatever it holds. How it is read is said in `reading.py`.
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sparkify_assets.containers import Damaged
+from sparkify_assets.errors import printable
 from sparkify_assets.records import BINARY, MAX_RAW_BYTES, TEXTS, Found, something_else
+from sparkify_assets.sources.base import LocalFile
 
-MOST_REJECTIONS = 100_000  # of one object that are told one by one, if they are no longer than
-MOST_REJECTED_BYTES = 64 * 1024 * 1024
+MEMBER = "!/"  # between the URI of an archive and the name of a member
+MOST_KEPT_BYTES = 128 * 1024 * 1024  # of what is rejected in one object and told one by one
+REJECTION_BYTES = 1024  # that a rejection takes beside its text
+SAMPLES = 3
+TYPICAL_RECORD_BYTES = 500  # where a load has no sound record to compare with
 
 
 class Rejection(NamedTuple):
@@ -32,44 +37,46 @@ class Rejection(NamedTuple):
 class ReadObject:
     """What became of an object; `records` is counted apart from loaded and rejected.
 
-    `origin` is the key of its file, `name` its name where that is an archive. `size` is in bytes as
+    `name` is that of the object in its file, where that is an archive. `size` is in bytes as
     stored, `unpacked` as read.
     """
 
     object_id: int
-    origin: int
+    file: LocalFile
     name: str
     size: int
     unpacked: int = 0
     records: int = 0
     loaded: int = 0
+    rejected: int = 0
     with_repeated_keys: int = 0
     rejections: list[Rejection] = field(default_factory=list)
-    rejected: int = 0
-    rejected_bytes: int = 0
     texts: int = 0  # of what is rejected, those that may hold many records
     text_bytes: int = 0
     head: bytes = b""
     has_record: bool = False
-    raw_bytes: int = 0
+    kept_bytes: int = 0
     damage: Damaged | None = None
     lines: int = 1
 
+    @property
+    def uri(self) -> str:
+        """What load_history knows the object by."""
+        return f"{self.file.uri}{MEMBER}{self.name}" if self.name else self.file.uri
+
     def reject(self, found: Found, column: str | None, reason: str) -> None:
         """Keeps what is to be told of a record; beyond a bound, only how much it is."""
-        size, last = found.size, self.rejections[-1] if self.rejections else None
-        if last and (
-            len(self.rejections) >= MOST_REJECTIONS or self.raw_bytes > MOST_REJECTED_BYTES
-        ):
-            self.rejections[-1] = last._replace(size=last.size + size, is_record=False)
+        if self.kept_bytes > MOST_KEPT_BYTES:
+            last = self.rejections[-1]
+            self.rejections[-1] = last._replace(size=last.size + found.size, is_record=False)
             self.records -= 1
             return
         data = found.text[:MAX_RAW_BYTES].encode("utf-8", "surrogateescape")
         raw = data.decode("utf-8", "backslashreplace").replace("\0", "\\x00").strip()
         raw = raw.encode()[:MAX_RAW_BYTES].decode(errors="ignore")
-        self.raw_bytes += len(raw)
+        self.kept_bytes += len(raw) + REJECTION_BYTES
         is_record = found.members is not None
-        self.rejections.append(Rejection(found.line, column, reason, raw, size, is_record))
+        self.rejections.append(Rejection(found.line, column, reason, raw, found.size, is_record))
 
     def conclude(self) -> None:
         """Tells what the object is at all, once it is read, and adds up what is rejected."""
@@ -78,14 +85,81 @@ class ReadObject:
             # one finding, however many lines it has
             first = self.rejections[0].reason if self.rejections else ""
             reason = f"it seems to be {kind}" if kind else f"it holds no record: {first}"
-            self.rejections, self.raw_bytes, self.records = [], 0, 1
+            self.rejections, self.kept_bytes, self.records = [], 0, 1
             text = self.head.decode("utf-8", "surrogateescape")
             self.reject(Found(1, text, self.unpacked, None), None, f"not JSON: {reason}")
-        if self.damage:
+        if damage := self.damage:
             self.records += 1
-            damage, line = self.damage, self.lines
-            self.rejections.append(Rejection(line, None, str(damage), "", damage.size, False))
-        texts = [r.size for r in self.rejections if not r.is_record]
+            self.rejections.append(
+                Rejection(self.lines, None, str(damage), "", damage.size, is_record=False)
+            )
+        texts = [rejection.size for rejection in self.rejections if not rejection.is_record]
         self.rejected, self.texts, self.text_bytes = len(self.rejections), len(texts), sum(texts)
-        self.rejected_bytes = sum(r.size for r in self.rejections)
         self.head = b""
+
+
+def _named(name: str) -> Any:
+    return field(default=0, metadata={"name": name})
+
+
+@dataclass
+class Load:
+    """What one load found and did. `version` stands for all that the staging table now holds.
+
+    A figure is shown in Dagster under the name beside it.
+    """
+
+    new: int = _named("objects_new")
+    changed: int = _named("objects_changed")
+    unchanged: int = _named("objects_unchanged")
+    vanished: int = _named("objects_vanished")
+    bytes: int = _named("bytes_read")
+    records: int = _named("records_read")
+    loaded: int = _named("rows_loaded")
+    rejected: int = _named("rows_rejected")
+    with_repeated_keys: int = _named("records_with_repeated_keys")
+    seconds: float = _named("seconds")
+    version: str = ""
+    rejected_samples: list[str] = field(default_factory=list)
+    unread_files: list[str] = field(default_factory=list)
+    unknown_keys: list[str] = field(default_factory=list)
+    missing_keys: list[str] = field(default_factory=list)
+    unpacked: int = 0
+    texts: int = 0  # as in an object
+    text_bytes: int = 0
+
+    @property
+    def objects(self) -> int:
+        """Objects that were read."""
+        return self.new + self.changed
+
+    def add(self, address: str, found: ReadObject, *, is_changed: bool) -> None:
+        """Adds an object that was read."""
+        self.new += not is_changed
+        self.changed += is_changed
+        self.bytes += found.size
+        self.unpacked += found.unpacked
+        self.records += found.records
+        self.loaded += found.loaded
+        self.rejected += found.rejected
+        self.with_repeated_keys += found.with_repeated_keys
+        self.texts += found.texts
+        self.text_bytes += found.text_bytes
+        if found.rejected and not found.loaded:
+            self.unread_files.append(address)
+        for r in found.rejections[: SAMPLES - len(self.rejected_samples)]:
+            self.rejected_samples.append(printable(f"{address}, line {r.line}: {r.reason}"))
+
+    def too_much_rejected(self, share: float, few: int) -> str:
+        """How much of what was rejected, if that is more than a share and more than a few.
+
+        A text that could not be parted into records weighs as many as it may hold, by its size.
+        """
+        told = self.loaded + self.rejected - self.texts
+        sound_bytes = self.unpacked - self.text_bytes
+        mean = max(1.0, sound_bytes / told) if told else TYPICAL_RECORD_BYTES
+        lost = self.rejected + max(0, round(self.text_bytes / mean) - self.texts)
+        records = self.loaded + lost
+        if lost <= share * records or (share and lost <= few):
+            return ""
+        return f"{'about ' if lost > self.rejected else ''}{lost:,} of {records:,} records"

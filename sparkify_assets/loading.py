@@ -16,11 +16,10 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any, NamedTuple
 
-from sparkify_assets.accounting import SAMPLES
-from sparkify_assets.accounting import Load as Load
 from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.findings import ReadObject
+from sparkify_assets.findings import MEMBER, SAMPLES, ReadObject
+from sparkify_assets.findings import Load as Load
 from sparkify_assets.keys import Keys
 from sparkify_assets.progress import Progress
 from sparkify_assets.reading import Reader
@@ -33,30 +32,9 @@ BATCH_BYTES = 512 * 1024 * 1024
 BATCH_OBJECTS = 50_000
 FEW_RECORDS = 10  # so many may be rejected whatever their share: a bad line is no wrong source
 HISTORY = "load_history"
-MEMBER = "!/"  # between the URI of an archive and the name of a member
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoadOptions:
-    """How a staging table is loaded.
-
-    Args:
-        max_rejected_share: share of this load's records, 0 to 1, that may be rejected.
-        run_id: who loads.
-        log: takes a line of progress now and then.
-        prefix: a folder of the source; load and judge only what is in it.
-        full_reload: forget all that was loaded, and load what is listed now.
-    """
-
-    max_rejected_share: float
-    run_id: str
-    log: Callable[[str], None]
-    prefix: str = ""
-    full_reload: bool = False
-
-
-@dataclass(frozen=True)
-class _Loaded:
+class _Loaded(NamedTuple):
     """A line of load_history."""
 
     object_id: int
@@ -65,23 +43,15 @@ class _Loaded:
     source_root: str
 
 
-@dataclass(frozen=True)
-class _Plan:
+class _Plan(NamedTuple):
     """What a load has to do: forget some objects, keep others, and read the rest of the listed."""
 
     kept: dict[str, _Loaded]
     forgotten: list[_Loaded]
     to_read: list[InputObject]
+    unchanged: int
     vanished: int
     is_rebuild: bool
-
-
-class _Landed(NamedTuple):
-    """An object that was read: what is listed, or a member of it where that is an archive."""
-
-    uri: str
-    listed: InputObject
-    found: ReadObject
 
 
 @contextmanager
@@ -92,18 +62,19 @@ def prepared_load(
 
     Args:
         warehouse: where it will be written; here it is only asked what is new.
-        catalog: where `load_history` and `rejected_records` are declared.
-        table: the staging table.
-        source: what it is loaded from.
-        options: those of `LoadOptions`.
+        catalog: as in `StagingLoad`.
+        table: as there.
+        source: as there.
+        **options: the others of `StagingLoad`.
     """
     with landing_for([table, *catalog.ledgers]) as landing:
-        load = StagingLoad(catalog, table, source, landing, LoadOptions(**options))
-        label = f"{table.name} {options['run_id']}"
+        load = StagingLoad(catalog, table, source, landing, **options)
+        label = f"{table.name} {load.run_id}"
         load.read(warehouse.in_transaction(load.plan, label, read_only=True))
         yield load
 
 
+@dataclass
 class StagingLoad:
     """Brings a staging table up to what its source holds now.
 
@@ -116,124 +87,144 @@ class StagingLoad:
         table: the staging table.
         source: what it is loaded from.
         landing: where rows of the table and of both ledgers land.
-        options: how it is loaded.
+        max_rejected_share: share of this load's records, 0 to 1, that may be rejected.
+        run_id: who loads.
+        log: takes a line of progress now and then.
+        prefix: a folder of the source; load and judge only what is in it.
+        full_reload: forget all that was loaded, and load what is listed now.
 
     Raises:
         SparkifyError: the source cannot be read, is another one than before, or holds too many
             records that cannot be read.
     """
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        table: Table,
-        source: Source,
-        landing: Landing,
-        options: LoadOptions,
-    ) -> None:
-        self._catalog, self._table, self._source, self._landing = catalog, table, source, landing
-        self._options, self._prefix = options, options.prefix.strip("/")
-        if self._prefix and options.full_reload:
+    catalog: Catalog
+    table: Table
+    source: Source
+    landing: Landing
+    max_rejected_share: float
+    run_id: str
+    log: Callable[[str], None]
+    prefix: str = ""
+    full_reload: bool = False
+
+    def __post_init__(self) -> None:
+        """Lists the source."""
+        self.prefix = self.prefix.strip("/")
+        if self.prefix and self.full_reload:
             raise SparkifyError(
-                f"{table.name}: full_reload forgets all that was loaded, and prefix loads only a "
-                "part. Choose one."
+                f"{self.table.name}: full_reload forgets all that was loaded, and prefix loads "
+                "only a part. Choose one."
             )
         self._started = time.monotonic()
-        self._listed = {item.uri: item for item in source.objects(self._prefix)}
+        self._listed = {item.uri: item for item in self.source.objects(self.prefix)}
         self._ids, self._keys = count(1), Keys()
-        self._landed: dict[int, _Landed] = {}
+        self._landed: dict[int, ReadObject] = {}
 
     def read(self, plan: _Plan) -> None:
         """Fetches and reads what seems to be new."""
         if plan.is_rebuild and plan.forgotten:
-            place = address_of(self._source.within(self._prefix))
-            self._options.log(f"{self._table.name}: rebuilding it from all of {place}")
+            place = address_of(self.source.within(self.prefix))
+            self.log(f"{self.table.name}: rebuilding it from all of {place}")
         self._read(plan.to_read)
 
     def _read(self, to_read: Sequence[InputObject]) -> None:
         """Fetches objects and reads them into the landing."""
-        size = sum(item.size for item in to_read)
-        progress = Progress(self._table.name, size, self._options.log)
-        reader = Reader(self._landing.connection, self._table, self._ids, self._keys)
+        progress = Progress(self.table.name, sum(item.size for item in to_read), self.log)
+        reader = Reader(self.landing.connection, self.table, self._ids, self._keys)
         for batch in _batches(to_read):
-            with self._source.at_hand(batch) as files:
+            with self.source.at_hand(batch) as files:
                 for objects in reader.read(files):
-                    self._land(batch, objects)
+                    self._land(objects)
                     progress.add(sum(one.size for one in objects))
 
     def write(self, session: Session) -> Load:
         """Writes rows, rejected records and history, in the session's transaction."""
-        for ledger in self._catalog.ledgers:
+        for ledger in self.catalog.ledgers:
             _make_sure_of(session, ledger)
-        plan, last_id = self.plan(session), _last_id(session)
+        plan = self.plan(session)
+        last_id = session.rows(f"SELECT COALESCE(MAX(object_id), 0) AS n FROM {HISTORY}")[0]["n"]
         wanted = {item.uri for item in plan.to_read}
-        if missing := wanted - {landed.listed.uri for landed in self._landed.values()}:
+        if missing := wanted - {one.file.uri for one in self._landed.values()}:
             self._read([item for item in plan.to_read if item.uri in missing])
-        unwanted = [i for i, landed in self._landed.items() if landed.listed.uri not in wanted]
-        self._landing.forget(unwanted)  # another run has loaded them meanwhile
+        unwanted = [i for i, one in self._landed.items() if one.file.uri not in wanted]
+        self.landing.forget(unwanted)  # another run has loaded them meanwhile
         for object_id in unwanted:
             del self._landed[object_id]
         load = self._account(plan)
         if plan.is_rebuild:
-            session.empty(self._table)
-            _forget(session, self._catalog.ledgers, plan.forgotten)
-        else:
-            _forget(session, [self._table, *self._catalog.ledgers], plan.forgotten)
-        session.insert(self._landing, last_id)
+            session.empty(self.table)
+        for table in self.catalog.ledgers if plan.is_rebuild else self.landing.tables:
+            session.forget(table, [h.object_id for h in plan.forgotten])
+        session.insert(self.landing, int(last_id))
         return load
 
     def plan(self, session: Session) -> _Plan:
         """What is to be done; an error where that would lose rows, or load some twice."""
-        table, source = self._table, self._source
-        history = _history(session, self._catalog, table)
-        within = source.within(self._prefix)
+        history = self._history(session)
+        within = self.source.within(self.prefix)
         listed = {uri: self._listed.get(self._file_of(uri)) for uri in history}
         vanished = sorted(
             uri for uri, item in listed.items() if not item and uri.startswith(within)
         )
-        is_rebuild = self._options.full_reload or self._must_rebuild(session, history, vanished)
-        if is_rebuild:
-            return _Plan({}, list(history.values()), list(self._listed.values()), 0, True)
-        replaced = [
-            h for uri, h in history.items() if (item := listed[uri]) and item.version != h.version
-        ]
-        kept = {uri: h for uri, h in history.items() if h not in replaced}
+        if self.full_reload or self._must_rebuild(session, history, vanished):
+            return _Plan({}, [*history.values()], [*self._listed.values()], 0, 0, is_rebuild=True)
+        replaced = {u for u, item in listed.items() if item and item.version != history[u].version}
+        kept = {uri: loaded for uri, loaded in history.items() if uri not in replaced}
         known = {self._file_of(uri) for uri in kept}
-        to_read = [item for uri, item in self._listed.items() if uri not in known]
-        return _Plan(kept, replaced, to_read, len(vanished), False)
+        return _Plan(
+            kept,
+            forgotten=[history[uri] for uri in replaced],
+            to_read=[item for uri, item in self._listed.items() if uri not in known],
+            unchanged=sum(listed[uri] is not None for uri in kept),
+            vanished=len(vanished),
+            is_rebuild=False,
+        )
+
+    def _history(self, session: Session) -> dict[str, _Loaded]:
+        if session.shape(self.catalog.tables[HISTORY]) is None:
+            return {}
+        columns = ", ".join(_Loaded._fields)
+        rows = session.rows(
+            f"SELECT {columns} FROM {HISTORY} WHERE table_name = ?", [self.table.name]
+        )
+        return {row["uri"]: _Loaded(**row) for row in rows}
 
     def _must_rebuild(
         self, session: Session, history: dict[str, _Loaded], vanished: list[str]
     ) -> bool:
         """Whether everything must be read again; an error where that would lose rows."""
-        table, source = self._table, self._source
-        for root in sorted({h.source_root for h in history.values()} - {source.root}):
+        name, source = self.table.name, self.source
+        for root in sorted({loaded.source_root for loaded in history.values()} - {source.root}):
             if not root.startswith(SAMPLE):
                 raise SparkifyError(
-                    f"{table.name} was loaded from {root}; {source.variable or 'the sample data'} "
-                    f"now means {source.root}. Loading both would double what is in both. Set it "
-                    "back, or rebuild the table from the new place alone: "
-                    f"{full_reload_command(table)}"
+                    f"{name} was loaded from {root}; {source.variable or 'the sample data'} now "
+                    f"means {source.root}. Loading both would double what is in both. Set it back, "
+                    f"or rebuild the table from the new place alone: {self._full_reload}"
                 )
             return True
-        if not history or (vanished and source.is_sample and not self._prefix):
+        if not history or (vanished and source.is_sample and not self.prefix):
             return True
-        difference = session.shape(table)
-        if difference is None:
-            difference = "it does not exist"
-        if difference and self._prefix:
+        difference = session.shape(self.table)
+        if difference == "":
+            return False
+        problem = f"{name} has another shape than its file: {difference or 'it does not exist'}. "
+        if self.prefix:
             raise SparkifyError(
-                f"{table.name} has another shape than its file: {difference}. It must be loaded "
-                "again as a whole: run this without a prefix."
+                f"{problem}It must be loaded again as a whole: run this without a prefix."
             )
-        if difference and vanished:
+        if vanished:
             raise SparkifyError(
-                f"{table.name} has another shape than its file: {difference}. It must be loaded "
-                f"again, but {len(vanished):,} loaded objects are no longer there ({vanished[0]} "
-                "...): their rows would be lost. Put them back, or accept the loss: "
-                f"{full_reload_command(table)}"
+                f"{problem}It must be loaded again, but {len(vanished):,} loaded objects are no "
+                f"longer there ({vanished[0]} ...): their rows would be lost. Put them back, or "
+                f"accept the loss: {self._full_reload}"
             )
-        return bool(difference)
+        return True
+
+    @property
+    def _full_reload(self) -> str:
+        """The command that forgets what was loaded into the table, and loads what is there now."""
+        return launch_command(self.table.name, full_reload=True)
 
     def _file_of(self, uri: str) -> str:
         """The listed file that an object is, or is a member of; its own URI if there is none."""
@@ -241,63 +232,51 @@ class StagingLoad:
         files = (uri[:end] for end in ends)
         return uri if uri in self._listed else next((f for f in files if f in self._listed), uri)
 
-    def _land(self, batch: dict[int, InputObject], objects: list[ReadObject]) -> None:
+    def _land(self, objects: list[ReadObject]) -> None:
         """Lands the rejected records and the history of objects that were read."""
         now = datetime.now(UTC).replace(tzinfo=None)
         rejected: list[tuple[object, ...]] = []
         history: list[tuple[object, ...]] = []
         for one in objects:
-            item = batch[one.origin]
-            uri = f"{item.uri}{MEMBER}{one.name}" if one.name else item.uri
-            if one.name and uri in self._listed:
-                raise SparkifyError(f"{address_of(uri)} is in an archive and beside it: rename one")
-            self._landed[one.object_id] = _Landed(uri, item, one)
-            rejected += [
-                (one.object_id, uri, r.line, r.column, r.reason, r.raw) for r in one.rejections
-            ]
-            history.append(
-                (
-                    one.object_id,
-                    self._table.name,
-                    self._source.root,
-                    uri,
-                    item.version,
-                    one.size,
-                    one.records,
-                    one.loaded,
-                    one.rejected,
-                    now,
-                    self._options.run_id,
+            if one.name and one.uri in self._listed:
+                raise SparkifyError(
+                    f"{address_of(one.uri)} is in an archive and beside it: rename one"
                 )
-            )
+            self._landed[one.object_id] = one
+            rejected += [
+                (one.object_id, one.uri, r.line, r.column, r.reason, r.raw) for r in one.rejections
+            ]
+            place = (self.table.name, self.source.root, one.uri, self._listed[one.file.uri].version)
+            counts = (one.size, one.records, one.loaded, one.rejected)
+            history.append((one.object_id, *place, *counts, now, self.run_id))
             del one.rejections[SAMPLES:]
-        self._landing.append(self._catalog.tables["rejected_records"], rejected)
-        self._landing.append(self._catalog.tables[HISTORY], history)
+        self.landing.append(self.catalog.tables["rejected_records"], rejected)
+        self.landing.append(self.catalog.tables[HISTORY], history)
 
     def _account(self, plan: _Plan) -> Load:
         """Adds up what was read; an error if too much of it cannot be read."""
         replaced = {h.uri for h in plan.forgotten} if not plan.is_rebuild else set()
         load = Load(
-            unchanged=sum(self._file_of(uri) in self._listed for uri in plan.kept),
+            unchanged=plan.unchanged,
             vanished=plan.vanished,
-            unknown_keys=self._keys.unknown(self._table),
-            missing_keys=self._keys.missing(self._table),
+            unknown_keys=self._keys.unknown(self.table),
+            missing_keys=self._keys.missing(self.table),
         )
-        for uri, _, found in self._landed.values():
-            load.add(address_of(uri), found, is_changed=uri in replaced)
+        for one in self._landed.values():
+            load.add(address_of(one.uri), one, is_changed=one.uri in replaced)
         few = FEW_RECORDS if load.loaded or plan.kept else 0
-        share = self._options.max_rejected_share
+        share = self.max_rejected_share
         if problem := load.too_much_rejected(share, few):
             raise SparkifyError(
-                f"{self._table.name} was not loaded: {problem} of {self._source.name} cannot be "
+                f"{self.table.name} was not loaded: {problem} of {self.source.name} cannot be "
                 f"read, more than {few if share else 0} and more than the share of {share:g} that "
                 "SPARKIFY_MAX_REJECTED_SHARE allows. For example: "
-                f"{'; '.join(load.rejected_samples)}. The table {self._table.name} stays as it "
+                f"{'; '.join(load.rejected_samples)}. The table {self.table.name} stays as it "
                 "was. Mend or remove them, or allow a larger share."
             )
-        versions = {uri: h.version for uri, h in plan.kept.items()}
-        versions |= {uri: listed.version for uri, listed, _ in self._landed.values()}
-        load.version = _version(versions)
+        versions = {uri: loaded.version for uri, loaded in plan.kept.items()}
+        versions |= {one.uri: self._listed[one.file.uri].version for one in self._landed.values()}
+        load.version = hashlib.sha256(repr(sorted(versions.items())).encode()).hexdigest()[:16]
         load.seconds = time.monotonic() - self._started
         return load
 
@@ -313,46 +292,15 @@ def _make_sure_of(session: Session, ledger: Table) -> None:
         )
 
 
-def full_reload_command(table: Table) -> str:
-    """The command that forgets what was loaded into a table, and loads what is listed now."""
-    return launch_command(table.name, full_reload=True)
-
-
-def _history(session: Session, catalog: Catalog, table: Table) -> dict[str, _Loaded]:
-    if session.shape(catalog.tables[HISTORY]) is None:
-        return {}
-    rows = session.rows(
-        f"SELECT object_id, uri, version, source_root FROM {HISTORY} WHERE table_name = ?",
-        [table.name],
-    )
-    return {row["uri"]: _Loaded(**row) for row in rows}
-
-
-def _last_id(session: Session) -> int:
-    return int(session.rows(f"SELECT COALESCE(MAX(object_id), 0) AS n FROM {HISTORY}")[0]["n"])
-
-
-def _forget(session: Session, tables: Sequence[Table], loaded: Sequence[_Loaded]) -> None:
-    """Deletes what was loaded from objects."""
-    if loaded:
-        for table in tables:
-            session.forget(table, [h.object_id for h in loaded])
-
-
-def _batches(objects: Sequence[InputObject]) -> Iterator[dict[int, InputObject]]:
-    """Objects by number, in parts that bound the disk that having them at hand takes."""
-    batch: dict[int, InputObject] = {}
+def _batches(objects: Sequence[InputObject]) -> Iterator[list[InputObject]]:
+    """Objects in parts that bound the disk that having them at hand takes."""
+    batch: list[InputObject] = []
     size = 0
     for item in objects:
         if batch and (size + item.size > BATCH_BYTES or len(batch) == BATCH_OBJECTS):
             yield batch
-            batch, size = {}, 0
-        batch[len(batch)] = item
+            batch, size = [], 0
+        batch.append(item)
         size += item.size
     if batch:
         yield batch
-
-
-def _version(loaded: dict[str, str]) -> str:
-    """What stands for objects in these versions, by URI."""
-    return hashlib.sha256(repr(sorted(loaded.items())).encode()).hexdigest()[:16]

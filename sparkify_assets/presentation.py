@@ -12,10 +12,10 @@ from typing import Any
 
 import dagster as dg
 
-from sparkify_assets.accounting import Load
 from sparkify_assets.audit import SAMPLES, AuditResult, audits_of
 from sparkify_assets.catalog import Table
 from sparkify_assets.errors import SparkifyError
+from sparkify_assets.findings import Load
 from sparkify_assets.text_repair import VERSION as REPAIR_VERSION
 from sparkify_assets.warehouse.base import Row
 from sparkify_assets.wording import as_text, counted

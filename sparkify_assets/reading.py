@@ -54,7 +54,7 @@ class Reader:
         self._row_of = row_reader(table)
         self._careful: dict[int, ReadObject] = {}  # whose rows wait
 
-    def read(self, files: dict[int, LocalFile]) -> Iterator[list[ReadObject]]:
+    def read(self, files: Iterable[LocalFile]) -> Iterator[list[ReadObject]]:
         """Reads files, and says of some objects at a time what became of them.
 
         Raises:
@@ -65,14 +65,14 @@ class Reader:
             yield from self._read(files)
             self._passes.close()
 
-    def _read(self, files: dict[int, LocalFile]) -> Iterator[list[ReadObject]]:
+    def _read(self, files: Iterable[LocalFile]) -> Iterator[list[ReadObject]]:
         done: list[ReadObject] = []
         waiting: list[tuple[ReadObject, Part]] = []
         size = 0
-        for key, file in files.items():
+        for file in files:
             with open_object(file) as stream:
                 for member in members_of(file, stream):
-                    one = ReadObject(next(self._ids), key, member.name, member.size)
+                    one = ReadObject(next(self._ids), file, member.name, member.size)
                     parts = cut(_blocks(member, one))
                     first = list(islice(parts, 2))
                     done.append(one)

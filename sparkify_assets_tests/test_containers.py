@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sparkify_assets import containers, parts, reading
-from sparkify_assets.accounting import Load
 from sparkify_assets.errors import SparkifyError
+from sparkify_assets.findings import Load
 from sparkify_assets_tests.platform import REAL_FILES
 from sparkify_assets_tests.test_loading import Loader, RedshiftLoader, counts, event
 

@@ -15,10 +15,10 @@ import duckdb
 import pytest
 
 from sparkify_assets import loading, progress, reading
-from sparkify_assets.accounting import Load
 from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.definitions import SQL
 from sparkify_assets.errors import SparkifyError
+from sparkify_assets.findings import Load
 from sparkify_assets.loading import prepared_load
 from sparkify_assets.settings import Settings
 from sparkify_assets.simulator import Plan

@@ -85,11 +85,12 @@ def read(
         if way is not None:
             patch.setattr(reading, "TINY_BYTES", way)
         source = FolderSource("files", "FILES", folder)
-        objects = dict(enumerate(source.objects(), start=7))
+        objects = source.objects()
         reader = reading.Reader(connection, table, count(7), Keys())
         with source.at_hand(objects) as files:
             result = [one for done in reader.read(files) for one in done]
-    assert [one.object_id for one in result] == [one.origin for one in result] == [*objects]
+    assert [one.object_id for one in result] == [*range(7, 7 + len(objects))]
+    assert [one.uri for one in result] == [item.uri for item in objects]
     for one in result:
         assert one.records == one.loaded + len(one.rejections)
     return result
@@ -635,7 +636,7 @@ def test_rejections_of_one_file_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Beyond the bound they are one, whose size tells how much it is."""
-    monkeypatch.setattr(findings, "MOST_REJECTIONS", 3)
+    monkeypatch.setattr(findings, "MOST_KEPT_BYTES", 3 * findings.REJECTION_BYTES)
     content = ONE + b'\n{"id": "x"}' * 10
     [one] = read(connection, things, tmp_path, [content], CAREFUL)
     assert [(r.size, r.is_record) for r in one.rejections] == [(11, True), (11, True), (88, False)]

@@ -64,9 +64,8 @@ def source(root: Path) -> FolderSource:
 
 
 def files(root: Path, prefix: str = "") -> list[LocalFile]:
-    found = dict(enumerate(source(root).objects(prefix)))
-    with source(root).at_hand(found) as at_hand:
-        return list(at_hand.values())
+    with source(root).at_hand(source(root).objects(prefix)) as at_hand:
+        return at_hand
 
 
 def listed(root: Path, prefix: str = "") -> list[str]:
@@ -297,7 +296,7 @@ def test_any_name_can_be_read(
         "-- loaded from: event_files\nCREATE TABLE events (id INTEGER NOT NULL, object_id INTEGER);"
     )
     table = Catalog.load(tmp_path / "sql").tables["events"]
-    objects = dict(enumerate(files(root)))
+    objects = files(root)
     with duckdb.connect() as connection:
         connection.execute("CREATE TABLE events (id INTEGER, object_id INTEGER)")
         reader = reading.Reader(connection, table, count(), Keys())
@@ -306,7 +305,7 @@ def test_any_name_can_be_read(
     assert {NAMES[i]: objects[o].path.name for i, o in rows} == {name: name for name in NAMES}
     assert len(rows) == len(found) == len(NAMES)
     for one in found:
-        item = objects[one.origin]
+        item = one.file
         assert item.uri == f"file://{root}/folder {item.path.name}/{item.path.name}"
         (rejection,) = one.rejections
         assert rejection.raw == f'{{"id": "{NAMES.index(item.path.name)}x"}}'

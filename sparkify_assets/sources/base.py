@@ -76,10 +76,8 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def at_hand(
-        self, objects: dict[int, InputObject]
-    ) -> AbstractContextManager[dict[int, LocalFile]]:
-        """The objects, by number, as files, for the time of the block.
+    def at_hand(self, objects: list[InputObject]) -> AbstractContextManager[list[LocalFile]]:
+        """The objects as files, in the same order, for the time of the block.
 
         Raises:
             SparkifyError: an object cannot be read, or is no longer the version that was listed.

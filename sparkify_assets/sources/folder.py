@@ -65,9 +65,9 @@ class FolderSource(Source):
         return found
 
     @contextmanager
-    def at_hand(self, objects: dict[int, InputObject]) -> Iterator[dict[int, LocalFile]]:
-        paths = {i: Path(o.uri.removeprefix(FILE)) for i, o in objects.items()}
-        yield {i: LocalFile(o.uri, o.size, o.version, paths[i]) for i, o in objects.items()}
+    def at_hand(self, objects: list[InputObject]) -> Iterator[list[LocalFile]]:
+        paths = (Path(item.uri.removeprefix(FILE)) for item in objects)
+        yield [LocalFile(o.uri, o.size, o.version, p) for o, p in zip(objects, paths, strict=True)]
 
 
 def _walk(

@@ -64,18 +64,17 @@ class S3Source(Source):
         return sorted(found, key=lambda o: o.uri)
 
     @contextmanager
-    def at_hand(self, objects: dict[int, InputObject]) -> Iterator[dict[int, LocalFile]]:
+    def at_hand(self, objects: list[InputObject]) -> Iterator[list[LocalFile]]:
         with scratch_folder() as folder:
-            paths = {object_id: folder / str(object_id) for object_id in objects}
+            wanted = [(item, folder / str(number)) for number, item in enumerate(objects)]
             try:
-                self._fetch([(item, paths[i]) for i, item in objects.items()])
-                files = {}
-                for object_id, item in objects.items():
-                    status = paths[object_id].stat()
+                self._fetch(wanted)
+                files = []
+                for item, path in wanted:
+                    status = path.stat()
                     if status.st_size != item.size:
                         raise changed(item)
-                    version = file_version(status)
-                    files[object_id] = LocalFile(item.uri, item.size, version, paths[object_id])
+                    files.append(LocalFile(item.uri, item.size, file_version(status), path))
             except OSError as error:
                 raise SparkifyError(
                     f"{self.name}: objects cannot be fetched into {folder}: {error.strerror}"
