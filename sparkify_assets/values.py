@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import NamedTuple
 
 from sparkify_assets.catalog import Column, Table
@@ -163,127 +164,109 @@ def _why(column: Column, text: str, error: Exception) -> str:
 
 def as_text(value: object) -> str | None:
     """A JSON value as text: numbers as in the file, objects and arrays as JSON, like COPY."""
-    if value is None or isinstance(value, str):
-        return value
-    return _spelled(value)
+    return value if value is None or isinstance(value, str) else _spelled(value)
 
 
 def _spelled(value: object) -> str:
     if isinstance(value, Members):
-        return "{" + ",".join(f"{_quoted(k)}:{_spelled(v)}" for k, v in value) + "}"
+        return "{" + ",".join(f"{_spelled(k)}:{_spelled(v)}" for k, v in value) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_spelled, value)) + "]"
     if isinstance(value, Number):
         return str(value)
-    return _quoted(value)
-
-
-def _quoted(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
 def _kind(column: Column) -> _Kind:
     name, _, size = column.type.partition("(")
-    if name == "VARCHAR":
-        return _text(column.type, int(size[:-1]))
-    if name in ("SMALLINT", "INTEGER", "BIGINT"):
-        bits = {"SMALLINT": 15, "INTEGER": 31, "BIGINT": 63}[name]
-        return _whole_number(-(2**bits), 2**bits - 1, f"CAST({{0}} AS {name})")
-    if name == "TIMESTAMP":
-        return _moment(int(time.time() * 1000) + DAY_MS)
-    if name in ("DOUBLE PRECISION", "REAL"):
-        return _number(name, "d" if name == "DOUBLE PRECISION" else "f")
-    if name == "DATE":
-        plain = f"regexp_full_match({{0}}, '{DAY}') AND TRY_CAST({{0}} AS DATE) IS NOT NULL"
-        return _Kind(_day, "CAST({0} AS DATE)", plain)
-    if name == "BOOLEAN":
-        return _Kind(_boolean, "CAST({0} AS BOOLEAN)", "{0} IN ('true', 'false')")
+    cast = f"CAST({{0}} AS {name})"
+    alike = f"CAST(TRY_{cast} AS VARCHAR) = {{0}}"
+    match name:
+        case "VARCHAR":
+            plain = f"strlen({{0}}) <= {int(size[:-1])} AND NOT contains({{0}}, chr(0))"
+            return _Kind(partial(_text, column.type, int(size[:-1])), "{0}", plain)
+        case "SMALLINT" | "INTEGER" | "BIGINT":
+            bits = {"SMALLINT": 15, "INTEGER": 31, "BIGINT": 63}[name]
+            return _Kind(partial(_whole_number, bits), cast, alike)
+        case "DOUBLE PRECISION" | "REAL":
+            # of what is 0 it cannot be told whether it was 1e-400
+            plain = (
+                f"regexp_full_match({{0}}, '{NUMBER}') AND isfinite(TRY_{cast}) "
+                f"AND (TRY_{cast} <> 0 OR {{0}} = '0')"
+            )
+            return _Kind(partial(_number, "f" if name == "REAL" else "d"), cast, plain)
+        case "TIMESTAMP":
+            return _moment(int(time.time() * 1000) + DAY_MS)
+        case "DATE":  # longer ones are years after 9999 or before Christ, shorter ones are endless
+            return _Kind(_day, cast, f"{alike} AND strlen({{0}}) = 10")
+        case "BOOLEAN":
+            return _Kind(_boolean, cast, alike)
     raise SparkifyError(
         f"column {column.name}: type {column.type} is not one that JSON is read into: "
         "VARCHAR, SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, TIMESTAMP, BOOLEAN, DATE"
     )
 
 
-def _text(declared: str, limit: int) -> _Kind:
-    def convert(text: str) -> str:
-        if "\0" in text:
-            raise _Reason("holds the character NUL")
-        if SURROGATES.search(text):
-            raise _Reason("holds half a character: an escape such as \\ud800 alone")
-        if (size := len(text.encode())) > limit:
-            raise _Reason(f"is {size:,} bytes long, more than {declared}")
-        return text
-
-    return _Kind(convert, "{0}", f"strlen({{0}}) <= {limit} AND NOT contains({{0}}, chr(0))")
-
-
 def _moment(latest: int) -> _Kind:
-    """Epoch milliseconds, or a time of ISO 8601 that is of UTC where it has no zone.
-
-    What is before 1973 or after `latest` was not logged then: it is counted in another unit.
-    """
-
-    def likely(number: Decimal, text: str) -> None:
-        if number < EARLIEST:
-            raise _Reason(f"is {text}, before 1973: are these seconds? Milliseconds are expected")
-        if number > latest:
-            raise _Reason(f"is {text}, more than a day in the future: are these milliseconds?")
-
-    def convert(text: str) -> str:
-        if re.fullmatch(NUMBER, text):
-            number = Decimal(text)
-            if abs(number) < 10**20 and number != number.to_integral_value():
-                raise ValueError
-            likely(number, text[:40])
-            return str(int(number))
-        if not re.fullmatch(ISO, text):
-            raise ValueError
-        moment = datetime.fromisoformat(text)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        likely(Decimal(moment.timestamp()) * 1000, text)
-        return moment.astimezone(UTC).isoformat(" ")
-
+    iso = ISO.replace("{", "{{").replace("}", "}}")
     return _Kind(
-        convert,
+        partial(_time, latest),
         "CASE WHEN contains({0}, ':') THEN make_timestamp(epoch_us(CAST({0} AS TIMESTAMPTZ))) "
         "ELSE make_timestamp_ms(CAST({0} AS BIGINT)) END",
-        "CASE WHEN contains({0}, ':') "
-        f"THEN regexp_full_match({{0}}, '{ISO.replace('{', '{{').replace('}', '}}')}') "
-        "AND epoch_us(TRY_CAST({0} AS TIMESTAMPTZ)) "
-        f"BETWEEN {EARLIEST}000 AND {latest}000 "
+        f"CASE WHEN contains({{0}}, ':') THEN regexp_full_match({{0}}, '{iso}') "
+        f"AND epoch_us(TRY_CAST({{0}} AS TIMESTAMPTZ)) BETWEEN {EARLIEST}000 AND {latest}000 "
         "ELSE regexp_full_match({0}, '[0-9]+') "
         f"AND TRY_CAST({{0}} AS BIGINT) BETWEEN {EARLIEST} AND {latest} END",
     )
 
 
-def _whole_number(low: int, high: int, cast: str) -> _Kind:
-    def convert(text: str) -> str:
-        number = Decimal(text) if re.fullmatch(NUMBER, text) else None
-        if number is None or not low <= number <= high or number != number.to_integral_value():
-            raise ValueError
-        return str(int(number))
-
-    value = "TRY_CAST({0} AS BIGINT)"
-    plain = f"regexp_full_match({{0}}, '-?[0-9]+') AND {value} BETWEEN {low} AND {high}"
-    return _Kind(convert, cast, plain)
+def _text(declared: str, limit: int, text: str) -> str:
+    if "\0" in text:
+        raise _Reason("holds the character NUL")
+    if SURROGATES.search(text):
+        raise _Reason("holds half a character: an escape such as \\ud800 alone")
+    if (size := len(text.encode())) > limit:
+        raise _Reason(f"is {size:,} bytes long, more than {declared}")
+    return text
 
 
-def _number(name: str, code: str) -> _Kind:
-    def convert(text: str) -> str:
-        number = float(text) if re.fullmatch(NUMBER, text) else math.inf
-        (kept,) = struct.unpack(code, struct.pack(code, number))
-        if not math.isfinite(kept) or (not kept and Decimal(text)):
-            raise ValueError
-        return text
+def _decimal(text: str) -> Decimal:
+    if not re.fullmatch(NUMBER, text):
+        raise ValueError
+    return Decimal(text)
 
-    cast = f"CAST({{0}} AS {name})"
-    value = f"TRY_{cast}"
-    # of what is 0 it cannot be told whether it was 1e-400
-    plain = (
-        f"regexp_full_match({{0}}, '{NUMBER}') AND isfinite({value}) "
-        f"AND ({value} <> 0 OR {{0}} = '0')"
-    )
-    return _Kind(convert, cast, plain)
+
+def _whole_number(bits: int, text: str) -> str:
+    number = _decimal(text)
+    if not -(2**bits) <= number < 2**bits or number != number.to_integral_value():
+        raise ValueError
+    return str(int(number))
+
+
+def _number(code: str, text: str) -> str:
+    exact = _decimal(text)
+    (kept,) = struct.unpack(code, struct.pack(code, float(text)))
+    if not math.isfinite(kept) or (not kept and exact):
+        raise ValueError
+    return text
+
+
+def _time(latest: int, text: str) -> str:
+    """Epoch milliseconds, or a time of ISO 8601 that is of UTC where it has no zone.
+
+    What is before 1973 or after `latest` was not logged then: it is counted in another unit.
+    """
+    if is_iso := re.fullmatch(ISO, text):
+        moment = datetime.fromisoformat(text)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    number = Decimal(moment.timestamp()) * 1000 if is_iso else _decimal(text)
+    if not is_iso and number != number.to_integral_value():
+        raise ValueError
+    if number < EARLIEST:
+        raise _Reason(f"is {text[:40]}, before 1973: are these seconds? Milliseconds are expected")
+    if number > latest:
+        raise _Reason(f"is {text[:40]}, more than a day in the future: are these milliseconds?")
+    return moment.astimezone(UTC).isoformat(" ") if is_iso else str(int(number))
 
 
 def _day(text: str) -> str:
@@ -293,7 +276,6 @@ def _day(text: str) -> str:
 
 
 def _boolean(text: str) -> str:
-    try:
-        return BOOLEANS[text.lower()]
-    except KeyError:
-        raise ValueError from None
+    if text.lower() not in BOOLEANS:
+        raise ValueError
+    return BOOLEANS[text.lower()]
