@@ -6,7 +6,7 @@ lines, and no value or key of which DuckDB tells less than is in the text.
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from itertools import compress
 from pathlib import Path
 
@@ -45,43 +45,49 @@ class Passes:
         connection.execute(f"SET memory_limit = '{MEMORY}'")
         connection.execute(f"SET threads = {min(os.cpu_count() or 1, MOST_THREADS)}")
 
-    def close(self) -> None:
-        """Gives DuckDB back what it may use of the machine."""
-        self._connection.execute("RESET memory_limit")
-        self._connection.execute("RESET threads")
-
-    def insert_sound(self, expected: dict[int, Lines]) -> dict[int, int]:
-        """Inserts the lines of objects that are all sound records; returns how many by object."""
+    def insert_sound(self, expected: dict[int, Lines]) -> set[int]:
+        """Inserts the lines of objects that are all sound records; returns these objects."""
         for object_id, lines in expected.items():
             (self._folder / f"{object_id}.json").write_bytes(lines.data)
         files = f"{glob.escape(str(self._folder))}/*.json"
-        staged = self._stage(
+        self._stage(
             'SELECT * REPLACE (parse_filename("the file", true) AS "the object") '
             "FROM read_json(?, columns = ?, format = 'newline_delimited', "
             f"ignore_errors = true, maximum_object_size = {LINE_BYTES}, filename = 'the file')",
             f"WHERE {is_plain(self._table)}",
             files,
         )
-        unsound = {i for i, lines in expected.items() if staged.get(i) != lines.records}
-        for object_id, keys in self._respelled():
-            if other_than_text(keys).search(expected[object_id].data):
-                unsound.add(object_id)
-        key_sets = self._key_sets(files, unsound, list(expected))
+        key_sets = self._key_sets(files)
         for object_id in expected:
             (self._folder / f"{object_id}.json").unlink()
-        self._keep(unsound)
-        for object_id, example, records in key_sets:
-            if object_id not in unsound:
-                self._keys.add(example, records)
-        return {i: count for i, count in staged.items() if i not in unsound}
+        sound = self._kept_exactly(expected) - {i for i, members, _ in key_sets if not members}
+        if len(key_sets) > MOST_KEY_SETS:
+            sound = set()
+        self._keep(sound)
+        for object_id, members, records in key_sets:
+            if object_id in sound:
+                self._keys.add(members, records)
+        return sound
 
-    def _key_sets(
-        self, files: str, unsound: set[int], objects: list[int]
-    ) -> list[tuple[int, Members, int]]:
+    def _kept_exactly(self, expected: dict[int, Lines]) -> set[int]:
+        """Objects of which each line became a row, and no text was another JSON value."""
+        tests = respelled(self._table)
+        columns = [OBJECT_ID, "COUNT(*)", *(f"bool_or({test})" for test in tests.values())]
+        found = self._connection.execute(
+            f"SELECT {', '.join(columns)} FROM {STAGED} GROUP BY {OBJECT_ID}"
+        )
+        exact = set()
+        for object_id, rows, *is_odd in found.fetchall():
+            lines, odd = expected[object_id], list(compress(tests, is_odd))
+            is_exact = not odd or not other_than_text(odd).search(lines.data)
+            if rows == lines.records and is_exact:
+                exact.add(object_id)
+        return exact
+
+    def _key_sets(self, files: str) -> list[tuple[int, Members, int]]:
         """A record for each set of keys in an object, and how many there are.
 
-        Where one has a key twice, or is too long or nested too deeply for Python, its object is
-        added to those that are unsound.
+        It is empty where one has a key twice, or is too long or nested too deeply for Python.
         """
         text = "CAST(json AS VARCHAR)"
         found = self._connection.execute(
@@ -94,62 +100,49 @@ class Passes:
             "WHERE json IS NOT NULL GROUP BY filename, CAST(json_keys(json) AS VARCHAR) "
             f"LIMIT {MOST_KEY_SETS + 1}",
             [files],
-        ).fetchall()
-        if len(found) > MOST_KEY_SETS:
-            unsound.update(objects)
-            return []
-        key_sets = []
-        for object_id, example, records, is_loose in found:
-            try:
-                members = None if is_loose else DECODER.decode(example)
-            except (ValueError, RecursionError):
-                members = None
-            if not isinstance(members, Members) or len(dict(members)) < len(members):
-                unsound.add(object_id)
-            else:
-                key_sets.append((object_id, members, records))
-        return key_sets
-
-    def _respelled(self) -> Iterator[tuple[int, list[str]]]:
-        """Objects that may hold something else where a text is expected, and under which keys."""
-        tests = respelled(self._table)
-        found = self._connection.execute(
-            f"SELECT {', '.join([OBJECT_ID, *(f'bool_or({test})' for test in tests.values())])} "
-            f"FROM {STAGED} GROUP BY {OBJECT_ID}"
         )
-        for object_id, *is_odd in found.fetchall():
-            if keys := list(compress(tests, is_odd)):
-                yield object_id, keys
+        return [
+            (object_id, Members() if is_loose else _members(example), records)
+            for object_id, example, records, is_loose in found.fetchall()
+        ]
 
     def insert_rows(self, file: str) -> dict[int, int]:
         """Inserts rows that `row_reader` made, with their object; returns how many by object."""
-        staged = self._stage(
+        self._stage(
             "SELECT * FROM read_json(?, columns = ?, format = 'newline_delimited', "
             f"maximum_object_size = {8 * MAX_RECORD_BYTES})",  # a character may be escaped as six
             "",
             glob.escape(file),
         )
-        self._keep(set())
-        return staged
+        counts = f"SELECT {OBJECT_ID}, COUNT(*) FROM {STAGED} GROUP BY {OBJECT_ID}"
+        inserted = dict(self._connection.execute(counts).fetchall())
+        self._keep(inserted)
+        return inserted
 
-    def _stage(self, source: str, condition: str, files: str) -> dict[int, int]:
-        """Makes rows from a source of their values as text; returns how many by object."""
-        keys = {**{column.key: "VARCHAR" for column in json_columns(self._table)}}
-        keys[OBJECT] = "VARCHAR"
+    def _stage(self, source: str, condition: str, files: str) -> None:
+        """Makes rows from a source of their values as text."""
+        keys = dict.fromkeys([*(c.key for c in json_columns(self._table)), OBJECT], "VARCHAR")
         columns = bare_columns(self._table)
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {STAGED} ({columns})")
         self._connection.execute(
             f"INSERT INTO {STAGED} {select_rows(self._table)} FROM ({source}) {condition}",
             [files, keys],
         )
-        counted = f"SELECT {OBJECT_ID}, COUNT(*) FROM {STAGED} GROUP BY {OBJECT_ID}"
-        return dict(self._connection.execute(counted).fetchall())
 
-    def _keep(self, unsound: set[int]) -> None:
-        """Inserts the rows that were made, but for those of some objects."""
+    def _keep(self, objects: Iterable[int]) -> None:
+        """Inserts the rows that were made from some objects."""
         self._connection.execute(
             f"INSERT INTO {quote(self._table.name)} SELECT * FROM {STAGED} "
-            f"WHERE {OBJECT_ID} NOT IN (SELECT unnest(?::INTEGER[]))",
-            [list(unsound)],
+            f"WHERE {OBJECT_ID} IN (SELECT unnest(?::INTEGER[]))",
+            [list(objects)],
         )
         self._connection.execute(f"DROP TABLE {STAGED}")
+
+
+def _members(text: str) -> Members:
+    try:
+        members = DECODER.decode(text)  # which may be no object
+    except (ValueError, RecursionError):
+        return Members()
+    is_loose = not isinstance(members, Members) or len(dict(members)) < len(members)
+    return Members() if is_loose else members

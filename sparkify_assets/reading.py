@@ -63,7 +63,6 @@ class Reader:
         with scratch_folder() as folder, (folder / "rows.ndjson").open("w+b") as self._rows:
             self._passes = Passes(self._connection, self._table, folder, self._keys)
             yield from self._read(files)
-            self._passes.close()
 
     def _read(self, files: Iterable[LocalFile]) -> Iterator[list[ReadObject]]:
         done: list[ReadObject] = []
@@ -114,12 +113,12 @@ class Reader:
         objects = {one.object_id: one for one, _ in parts}
         ways = {one.object_id: one_a_line(part) for one, part in parts}
         while lines := {i: found for i, way in ways.items() if (found := next(way, None))}:
-            for object_id, count in self._passes.insert_sound(lines).items():
-                one = objects[object_id]
+            for object_id in self._passes.insert_sound(lines):
+                one = objects.pop(object_id)
                 one.records += lines[object_id].records
-                one.loaded += count
+                one.loaded += lines[object_id].records
                 one.has_record = True
-                del ways[object_id], objects[object_id]
+                del ways[object_id]
         return set(objects)
 
     def _read_carefully(self, one: ReadObject, parts: Iterator[Part]) -> None:
