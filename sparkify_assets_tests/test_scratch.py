@@ -34,9 +34,6 @@ def test_what_a_killed_process_left_is_removed(
         folder.mkdir()
         (folder / "kept").touch()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with scratch.scratch_folder():
-        assert all((folder / "x").exists() for folder in folders)  # too young to be sure
-    monkeypatch.setattr(scratch, "YOUNG_SECONDS", 0)
     with scratch.scratch_folder() as mine:
         assert [folder.exists() for folder in folders] == [False, True]
         assert all((folder / "kept").exists() for folder in others)
