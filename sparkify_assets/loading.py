@@ -62,15 +62,19 @@ def prepared_load(
 
     Args:
         warehouse: where it will be written; here it is only asked what is new.
-        catalog: as in `StagingLoad`.
-        table: as there.
-        source: as there.
+        catalog: where `load_history` and `rejected_records` are declared.
+        table: the staging table.
+        source: what it is loaded from.
         **options: the others of `StagingLoad`.
     """
     with landing_for([table, *catalog.ledgers]) as landing:
         load = StagingLoad(catalog, table, source, landing, **options)
         label = f"{table.name} {load.run_id}"
-        load.read(warehouse.in_transaction(load.plan, label, read_only=True))
+        plan = warehouse.in_transaction(load.plan, label, read_only=True)
+        if plan.is_rebuild and plan.forgotten:
+            place = address_of(source.within(load.prefix))
+            load.log(f"{table.name}: rebuilding it from all of {place}")
+        load.read(plan.to_read)
         yield load
 
 
@@ -82,31 +86,20 @@ class StagingLoad:
     What is new is decided in the transaction that writes it; what was read by then is only inserted
     there.
 
-    Args:
-        catalog: where `load_history` and `rejected_records` are declared.
-        table: the staging table.
-        source: what it is loaded from.
-        landing: where rows of the table and of both ledgers land.
-        max_rejected_share: share of this load's records, 0 to 1, that may be rejected.
-        run_id: who loads.
-        log: takes a line of progress now and then.
-        prefix: a folder of the source; load and judge only what is in it.
-        full_reload: forget all that was loaded, and load what is listed now.
-
     Raises:
         SparkifyError: the source cannot be read, is another one than before, or holds too many
             records that cannot be read.
     """
 
-    catalog: Catalog
+    catalog: Catalog  # where `load_history` and `rejected_records` are declared
     table: Table
     source: Source
-    landing: Landing
-    max_rejected_share: float
+    landing: Landing  # where rows of the table and of both ledgers land
+    max_rejected_share: float  # of this load's records, 0 to 1, that may be rejected
     run_id: str
-    log: Callable[[str], None]
-    prefix: str = ""
-    full_reload: bool = False
+    log: Callable[[str], None]  # takes a line of progress now and then
+    prefix: str = ""  # a folder of the source; load and judge only what is in it
+    full_reload: bool = False  # forget all that was loaded, and load what is listed now
 
     def __post_init__(self) -> None:
         """Lists the source."""
@@ -121,14 +114,7 @@ class StagingLoad:
         self._ids, self._keys = count(1), Keys()
         self._landed: dict[int, ReadObject] = {}
 
-    def read(self, plan: _Plan) -> None:
-        """Fetches and reads what seems to be new."""
-        if plan.is_rebuild and plan.forgotten:
-            place = address_of(self.source.within(self.prefix))
-            self.log(f"{self.table.name}: rebuilding it from all of {place}")
-        self._read(plan.to_read)
-
-    def _read(self, to_read: Sequence[InputObject]) -> None:
+    def read(self, to_read: Sequence[InputObject]) -> None:
         """Fetches objects and reads them into the landing."""
         progress = Progress(self.table.name, sum(item.size for item in to_read), self.log)
         reader = Reader(self.landing.connection, self.table, self._ids, self._keys)
@@ -146,7 +132,7 @@ class StagingLoad:
         last_id = session.rows(f"SELECT COALESCE(MAX(object_id), 0) AS n FROM {HISTORY}")[0]["n"]
         wanted = {item.uri for item in plan.to_read}
         if missing := wanted - {one.file.uri for one in self._landed.values()}:
-            self._read([item for item in plan.to_read if item.uri in missing])
+            self.read([item for item in plan.to_read if item.uri in missing])
         unwanted = [i for i, one in self._landed.items() if one.file.uri not in wanted]
         self.landing.forget(unwanted)  # another run has loaded them meanwhile
         for object_id in unwanted:

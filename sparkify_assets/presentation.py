@@ -118,34 +118,32 @@ def log_load(context: dg.AssetExecutionContext, table: Table, load: Load) -> Non
         f"{load.changed:,} changed; {load.unchanged:,} unchanged, {load.vanished:,} vanished), "
         f"{counted(load.records, 'record')}, {load.rejected:,} rejected"
     )
+    said = []
     if load.rejected:
-        context.log.warning(
-            f"{table.name}: {counted(load.rejected, 'record')} rejected, see rejected_records. "
-            f"For example: {'; '.join(load.rejected_samples)}"
-        )
+        examples = "; ".join(load.rejected_samples)
+        records = counted(load.rejected, "record")
+        said.append(f"{records} rejected, see rejected_records. For example: {examples}")
     if load.unread_files:
-        context.log.warning(
-            f"{table.name}: nothing could be read of {counted(len(load.unread_files), 'file')}: "
-            f"{', '.join(load.unread_files[:SAMPLES])}"
-            f"{', ...' if len(load.unread_files) > SAMPLES else ''}"
-        )
+        files = counted(len(load.unread_files), "file")
+        said.append(f"nothing could be read of {files}: {_first(SAMPLES, load.unread_files, ', ')}")
     if load.with_repeated_keys:
-        context.log.warning(
-            f"{table.name}: {counted(load.with_repeated_keys, 'record')} with a key more than "
-            "once: the first value counts"
-        )
+        records = counted(load.with_repeated_keys, "record")
+        said.append(f"{records} with a key more than once: the first value counts")
     if load.unknown_keys:
-        context.log.warning(
-            f"{table.name}: no column takes {counted(len(load.unknown_keys), 'key')} of the JSON: "
-            f"{'; '.join(load.unknown_keys[:SHOWN])}"
-            f"{'; ...' if len(load.unknown_keys) > SHOWN else ''}. "
+        keys = counted(len(load.unknown_keys), "key")
+        said.append(
+            f"no column takes {keys} of the JSON: {_first(SHOWN, load.unknown_keys, '; ')}. "
             f"To keep one, add a line with its name and a type to {table.path.name}."
         )
     if load.missing_keys:
-        context.log.warning(
-            f"{table.name}: no new record has the {counted(len(load.missing_keys), 'key')} "
-            f"{', '.join(load.missing_keys)}: null in all of them. Is it spelled otherwise?"
-        )
+        keys = f"{counted(len(load.missing_keys), 'key')} {', '.join(load.missing_keys)}"
+        said.append(f"no new record has the {keys}: null in all of them. Is it spelled otherwise?")
+    for sentence in said:
+        context.log.warning(f"{table.name}: {sentence}")
+
+
+def _first(count: int, items: list[str], separator: str) -> str:
+    return separator.join(items[:count] + ["..."] * (len(items) > count))
 
 
 def load_metadata(load: Load) -> dict[str, Any]:
