@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
 NAME = "sparkify_assets-scratch-"
-MARKER = ".made-by-sparkify_assets"  # locked by the process that made the folder, while it lives
+MARKER = ".lock"  # held by the process that made the folder, as long as it lives
 
 
 @contextmanager
