@@ -67,7 +67,7 @@ def one_a_line(part: Part) -> Iterator[Lines]:
     # a tab is a blank like a newline, and as little allowed in a text
     data = data.removeprefix(codecs.BOM_UTF8).strip(AROUND).replace(b"\n", b"\t")
     data, found = BETWEEN.subn(b"}\n{", data)
-    if not (is_plain and found + 1 == lines) and _is_strict(data):
+    if data != part.data.strip(AROUND) and _is_strict(data):
         yield Lines(data, found + 1)
 
 
