@@ -77,6 +77,11 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
+def _listen_to_terminal() -> None:
+    """Lets a closed terminal end this process, even where the tests run under `nohup`."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def start(
     folder: Path, command: str, output: int | IO[str] = subprocess.PIPE, **variables: Any
 ) -> subprocess.Popen[str]:
@@ -92,6 +97,7 @@ def start(
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,  # so that all it starts can be told to end
+        preexec_fn=_listen_to_terminal,
         text=True,
     )
 
