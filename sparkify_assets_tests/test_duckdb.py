@@ -46,6 +46,7 @@ def test_a_warehouse_held_by_another_process_is_named(published: Platform) -> No
         ("music.db", "begins with b'SQLite format 3"),
         ("empty.duckdb", "not a valid DuckDB database"),
         (".", "Not a regular file"),
+        ("x" * 300, "File name too long"),
     ],
 )
 def test_a_wrong_warehouse_path_is_explained(
