@@ -2,7 +2,7 @@
 
 Neither engine is told of keys: DuckDB would stop at the first violation, and Redshift would enforce
 nothing and believe them, in an audit as well. So every declared key is proved here, before the
-table is published. What an audit's result means for Dagster is said in `assets.py`.
+table is published. What a failed audit does is said in `publishing.py`.
 """
 
 from collections.abc import Sequence

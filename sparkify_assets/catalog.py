@@ -1,8 +1,8 @@
 """Reads `sql/`: one file is one table's whole contract, and this module turns it into a `Table`.
 
-A table's name, layer, columns, keys, references, upstream tables, descriptions and checks all come
-from its file, parsed by sqlglot. What does not belong here: anything about an engine, about Dagster
-or about a particular table.
+A table's name, layer, columns, keys, references, upstream tables and descriptions come from its
+file, further checks from `sql/checks/`; sqlglot parses both. What does not belong here: anything
+about an engine, about Dagster or about a particular table.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """Loads converge: what a source holds is in its staging table once, and the balances prove it.
 
-Every load here is one transaction on a DuckDB file, looked at by other connections afterwards.
+Every test runs on DuckDB and on the Redshift stand-in, and looks through another connection.
 """
 
 import json

@@ -126,7 +126,7 @@ class DuckDBWarehouse(Warehouse):
                 raise SparkifyError(
                     f"{self.path} has been open in {found} for {self.lock_wait_seconds:g} s. Only "
                     "one process at a time can write to it: close that one, or let its run end, "
-                    "and run this again. This table was not changed."
+                    "and run this again. Nothing was changed."
                 )
             if found != holder:
                 dg.get_dagster_logger().info(f"{self.address} is open in {found}: waiting for it")

@@ -1,9 +1,9 @@
 """A transaction on Redshift: how tables are created, filled and replaced there.
 
-A table is built beside the published one, in a temporary table of the same name without
-constraints, which Redshift would enforce where they should be counted. What passed the audit
-replaces the published rows by DELETE and INSERT: grants, views and the table's identity survive,
-and readers keep their snapshot until the commit.
+A table with an INSERT is built in a temporary table of the same name, without NOT NULL, which
+Redshift would enforce instead of counting. Once audited, it replaces the published rows by DELETE
+and INSERT: grants, views and the table's identity survive, and readers keep their snapshot until
+the commit. Other tables are written in place.
 """
 
 from collections.abc import Sequence

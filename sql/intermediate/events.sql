@@ -45,7 +45,7 @@ WITH repeated AS (
 ),
 
 -- Of rows with one key and other contents the first in the order of their contents counts, known values before null:
--- whatever the order in which they were loaded.
+-- whatever the order in which they were loaded. A new column belongs in both lists, and in events__one_version.
 numbered AS (
     SELECT
         e.*,
