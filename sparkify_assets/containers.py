@@ -82,7 +82,8 @@ def members_of(item: LocalFile, stream: FileIO) -> Iterator[Member]:
                     )
                 yield block
         except EOFError:  # what came before is right, and nobody knows how much is lost
-            raise Damaged(f"{kind}, and the end is missing", 1) from None
+            lost = 1 if size else expected
+            raise Damaged(f"{kind}, and the end is missing", lost) from None
         except BROKEN as error:
             if isinstance(error, OSError) and error.errno:
                 raise  # not of the object, but of the disk
@@ -129,7 +130,9 @@ def _failing(error: Exception) -> Iterator[bytes]:
 
 
 def _read(stream: Any) -> Iterator[bytes]:
-    return iter(partial(stream.read, BLOCK_BYTES), b"")
+    """The blocks of a stream, those before damage too: `read` would throw away what it had."""
+    read = getattr(stream, "read1", stream.read)
+    return iter(partial(read, BLOCK_BYTES), b"")
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:

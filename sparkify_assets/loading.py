@@ -249,6 +249,11 @@ class StagingLoad:
             missing_keys=self._keys.missing(self.table),
         )
         for one in self._landed.values():
+            if one.damage and one.uri in replaced:
+                raise SparkifyError(
+                    f"{self.table.name} was not loaded: {address_of(one.uri)} was loaded before, "
+                    f"and its new version is damaged: {one.damage}. Copy it here again."
+                )
             load.add(address_of(one.uri), one, is_changed=one.uri in replaced)
         few = FEW_RECORDS if load.loaded or plan.kept else 0
         share = self.max_rejected_share

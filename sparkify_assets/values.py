@@ -211,7 +211,7 @@ def _moment(latest: int) -> _Kind:
     iso = ISO.replace("{", "{{").replace("}", "}}")
     return _Kind(
         partial(_time, latest),
-        "CASE WHEN contains({0}, ':') THEN make_timestamp(epoch_us(CAST({0} AS TIMESTAMPTZ))) "
+        "CASE WHEN contains({0}, ':') THEN make_timestamp_ms(epoch_ms(CAST({0} AS TIMESTAMPTZ))) "
         "ELSE make_timestamp_ms(CAST({0} AS BIGINT)) END",
         f"CASE WHEN contains({{0}}, ':') THEN regexp_full_match({{0}}, '{iso}') "
         f"AND epoch_us(TRY_CAST({{0}} AS TIMESTAMPTZ)) BETWEEN {EARLIEST}000 AND {latest}000 "
@@ -266,7 +266,9 @@ def _time(latest: int, text: str) -> str:
         raise _Reason(f"is {text[:40]}, before 1973: are these seconds? Milliseconds are expected")
     if number > latest:
         raise _Reason(f"is {text[:40]}, more than a day in the future: are these milliseconds?")
-    return moment.astimezone(UTC).isoformat(" ") if is_iso else str(int(number))
+    if is_iso:  # an event is known by its time in milliseconds, however it was written
+        return moment.astimezone(UTC).isoformat(" ", timespec="milliseconds")
+    return str(int(number))
 
 
 def _day(text: str) -> str:
