@@ -45,17 +45,11 @@ WITH repeated AS (
 ),
 
 -- Of rows with one key and other contents the first in the order of their contents counts, known values before null:
--- whatever the order in which they were loaded. A new column belongs in both lists, and in events__one_version.
+-- whatever the order in which they were loaded. A new column belongs in this list, and in events__one_version.
 numbered AS (
     SELECT
         e.*,
         r.deliveries,
-        ROW_NUMBER() OVER (
-            PARTITION BY e.sessionid, e.iteminsession, e.ts, e.userid
-            ORDER BY
-                e.page, e.song, e.artist, e.length, e.level, e.auth, e.firstname, e.lastname, e.gender,
-                e.location, e.registration, e.useragent, e.method, e.status
-        ) AS preference,
         DENSE_RANK() OVER (
             PARTITION BY e.sessionid, e.iteminsession, e.ts, e.userid
             ORDER BY
@@ -70,12 +64,17 @@ numbered AS (
 ),
 
 chosen AS (
-    SELECT n.*, MAX(n.version) OVER (PARTITION BY n.sessionid, n.iteminsession, n.ts, n.userid) AS versions
+    SELECT
+        n.*,
+        MAX(n.version) OVER (PARTITION BY n.sessionid, n.iteminsession, n.ts, n.userid) AS versions,
+        ROW_NUMBER() OVER (
+            PARTITION BY n.sessionid, n.iteminsession, n.ts, n.userid ORDER BY n.version
+        ) AS preference
     FROM numbered AS n
 ),
 
 once AS (
-    SELECT e.*, 1 AS deliveries, 1 AS preference, 1 AS version, 1 AS versions
+    SELECT e.*, 1 AS deliveries, 1 AS version, 1 AS versions, 1 AS preference
     FROM staging_events AS e
     LEFT JOIN repeated AS r
         ON
