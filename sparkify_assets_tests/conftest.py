@@ -14,6 +14,7 @@ import botocore.session
 import pytest
 import trustme
 from filelock import FileLock
+from redshift_connector.cursor import Cursor
 
 from sparkify_assets import s3_access, scratch, simulator
 from sparkify_assets.catalog import Catalog
@@ -27,6 +28,7 @@ from sparkify_assets_tests.platform import (
     RedshiftPlatform,
     failure_of,
 )
+from sparkify_assets_tests.redshift_client import PLAYS, connect
 from sparkify_assets_tests.redshift_server import RedshiftServer
 from sparkify_assets_tests.s3_server import S3Server, environment
 
@@ -182,6 +184,15 @@ def stand_in(plain_redshift: RedshiftServer, s3_server: S3Server) -> RedshiftSer
     s3_server.reset()
     plain_redshift.reset()
     return plain_redshift
+
+
+@pytest.fixture
+def cursor(stand_in: RedshiftServer) -> Cursor:
+    """Of the driver, over the stand-in alone and an empty table of plays."""
+    cursor = connect(stand_in).cursor()
+    cursor.execute(PLAYS)
+    stand_in.statements.clear()
+    return cursor
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from redshift_connector.error import Error, InterfaceError, ProgrammingError
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.definitions import SQL
 from sparkify_assets.dialect import statements_of
-from sparkify_assets_tests.redshift_client import PLAYS, connect, copy, error_of, value
+from sparkify_assets_tests.redshift_client import connect, copy, error_of, value
 from sparkify_assets_tests.redshift_server import (
     CONFLICT,
     DROP_AFTER,
@@ -29,15 +29,6 @@ from sparkify_assets_tests.s3_server import S3Server
 pytestmark = pytest.mark.filterwarnings(  # of the driver, which also leaves sockets to collect
     "ignore::pytest.PytestUnraisableExceptionWarning", "ignore:ssl:DeprecationWarning"
 )
-
-
-@pytest.fixture
-def cursor(stand_in: RedshiftServer) -> Cursor:
-    """Over an empty table of plays."""
-    cursor = connect(stand_in).cursor()
-    cursor.execute(PLAYS)
-    stand_in.statements.clear()
-    return cursor
 
 
 def eventually(condition: Callable[[], bool]) -> None:

@@ -28,15 +28,6 @@ pytestmark = pytest.mark.filterwarnings(  # of the driver, which also leaves soc
 )
 
 
-@pytest.fixture
-def cursor(stand_in: RedshiftServer) -> Cursor:
-    """Over an empty table of plays."""
-    cursor = connect(stand_in).cursor()
-    cursor.execute(PLAYS)
-    stand_in.statements.clear()
-    return cursor
-
-
 def test_json_becomes_rows_as_copy_reads_it(
     stand_in: RedshiftServer, s3_server: S3Server, cursor: Cursor
 ) -> None:
