@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sparkify_assets.catalog import VIOLATION, Table
+from sparkify_assets.dialect import quote
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.warehouse.base import Row, Session
-from sparkify_assets.warehouse.landing import quote
 from sparkify_assets.wording import as_text, counted, launch_command
 
 SAMPLES = 3

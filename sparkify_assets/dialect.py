@@ -37,6 +37,11 @@ PORTABLE = re.compile(
 )
 
 
+def quote(identifier: str) -> str:
+    """An identifier as SQL text, safe whatever its characters."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
 def wrong(path: Path, what: str) -> SparkifyError:
     """The error of a file that is no contract, with its path."""
     return SparkifyError(f"{path}: {what}")

@@ -3,7 +3,7 @@
 from sparkify_assets.catalog import Table
 from sparkify_assets.errors import printable
 from sparkify_assets.records import Members
-from sparkify_assets.values import as_text, json_columns
+from sparkify_assets.values import json_columns, json_text
 from sparkify_assets.wording import counted
 
 MOST = 1_000  # different keys that are told apart
@@ -28,7 +28,7 @@ class Keys:
         known = {column.key for column in json_columns(table)}
         return [
             f"{printable(name)[:SHOWN]} ({counted(records, 'record')}, "
-            f"for example {printable(as_text(example) or 'null')[:SHOWN]})"
+            f"for example {printable(json_text(example) or 'null')[:SHOWN]})"
             for name, (records, example) in self._found.items()
             if name not in known
         ]

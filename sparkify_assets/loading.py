@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 
 from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.findings import MEMBER, SAMPLES, ReadObject
-from sparkify_assets.findings import Load as Load
+from sparkify_assets.findings import MEMBER, SAMPLES, Load, ReadObject
 from sparkify_assets.keys import Keys
 from sparkify_assets.progress import Progress
 from sparkify_assets.reading import Reader

@@ -13,10 +13,12 @@ from pathlib import Path
 import duckdb
 
 from sparkify_assets.catalog import Table
+from sparkify_assets.dialect import quote
 from sparkify_assets.keys import Keys
 from sparkify_assets.parts import Lines
 from sparkify_assets.records import DECODER, MAX_RECORD_BYTES, Members
 from sparkify_assets.values import (
+    OBJECT,
     OBJECT_ID,
     is_plain,
     json_columns,
@@ -24,13 +26,12 @@ from sparkify_assets.values import (
     respelled,
     select_rows,
 )
-from sparkify_assets.warehouse.landing import bare_columns, quote
+from sparkify_assets.warehouse.landing import bare_columns
 
 MEMORY = "400MB"  # of DuckDB, which would keep all that it writes as long as there is any
 MOST_THREADS = 4  # each of them has buffers of its own
 LINE_BYTES = 2 * MAX_RECORD_BYTES + 1  # `one_a_line` gives no longer ones
 MOST_KEY_SETS = 20_000  # of a pass
-OBJECT = "the object"  # what its id is called among the keys of the JSON
 STAGED = '"rows of a pass"'
 MAX_NESTING = 400  # brackets in a record; Python can read about twice as many
 
@@ -51,7 +52,7 @@ class Passes:
             (self._folder / f"{object_id}.json").write_bytes(lines.data)
         files = f"{glob.escape(str(self._folder))}/*.json"
         self._stage(
-            'SELECT * REPLACE (parse_filename("the file", true) AS "the object") '
+            f'SELECT * REPLACE (parse_filename("the file", true) AS {quote(OBJECT)}) '
             "FROM read_json(?, columns = ?, format = 'newline_delimited', "
             f"ignore_errors = true, maximum_object_size = {LINE_BYTES}, filename = 'the file')",
             f"WHERE {is_plain(self._table)}",

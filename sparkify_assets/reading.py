@@ -5,8 +5,8 @@ where it finds as many sound records as Python counted beginnings of records, th
 Any other part is read the careful way, record by record, with the parts that follow it until one is
 sound again. Tiny objects always are: opening a file costs DuckDB more than they cost Python.
 
-How files are unpacked is said in `containers.py`, how they are cut in `parts.py`, what a record is
-in `records.py`, and what its values mean in `values.py`.
+Files are unpacked in `containers.py`, cut in `parts.py` and inserted in `passes.py`; what a record
+is is said in `records.py`, and what its values mean in `values.py`.
 """
 
 import json
@@ -20,11 +20,11 @@ from sparkify_assets.containers import Damaged, Member, members_of
 from sparkify_assets.findings import ReadObject
 from sparkify_assets.keys import Keys
 from sparkify_assets.parts import Part, cut, one_a_line
-from sparkify_assets.passes import OBJECT, Passes
+from sparkify_assets.passes import Passes
 from sparkify_assets.records import BINARY, MAX_RAW_BYTES, find_records, something_else
 from sparkify_assets.scratch import scratch_folder
 from sparkify_assets.sources.base import LocalFile, open_object, verify_unchanged
-from sparkify_assets.values import Misfit, row_reader
+from sparkify_assets.values import OBJECT, Misfit, row_reader
 
 TINY_BYTES = 16 * 1024  # about where DuckDB's cost of opening a file and Python's of parsing meet
 WAITING_BYTES = 64 * 1024 * 1024  # of small objects that are read in one pass

@@ -17,11 +17,12 @@ from functools import partial
 from typing import NamedTuple
 
 from sparkify_assets.catalog import Column, Table
+from sparkify_assets.dialect import quote
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.records import SURROGATES, Members, Number
-from sparkify_assets.warehouse.landing import quote
 
 OBJECT_ID = "object_id"  # column of a staging table that names the object, not a key of the JSON
+OBJECT = "the object"  # what that id is called among the keys of the JSON
 NUMBER = r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"
 ISO = (  # date and time, to the microsecond, with or without a zone
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2}([.][0-9]{1,6}0*)?)?"
@@ -87,7 +88,7 @@ def row_reader(table: Table) -> Callable[[Members], dict[str, str]]:
         found = dict(reversed(members))
         row = {}
         for column, kind in kinds:
-            text = as_text(found.get(column.key))
+            text = json_text(found.get(column.key))
             if text is None or not (text or _is_text(column)):
                 if not column.nullable:
                     raise Misfit(column.name, f"{column.key} is missing")
@@ -104,9 +105,9 @@ def row_reader(table: Table) -> Callable[[Members], dict[str, str]]:
 
 
 def select_rows(table: Table) -> str:
-    """SELECT list of a row of the table, from its values as text by key, and "the object"."""
+    """SELECT list of a row of the table, from its values as text by key, and `OBJECT`."""
     values = (
-        '"the object"'
+        quote(OBJECT)
         if column.name == OBJECT_ID
         else _kind(column).cast.format(
             quote(column.key) if _is_text(column) else f"NULLIF({quote(column.key)}, '')"
@@ -162,7 +163,7 @@ def _why(column: Column, text: str, error: Exception) -> str:
     return f"is {json.dumps(text, ensure_ascii=False)[1:-1][:100]}, not {kind}"
 
 
-def as_text(value: object) -> str | None:
+def json_text(value: object) -> str | None:
     """A JSON value as text: numbers as in the file, objects and arrays as JSON, like COPY."""
     return value if value is None or isinstance(value, str) else _spelled(value)
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import sqlfluff
 
-from sparkify_assets.loading import Load, prepared_load
+from sparkify_assets.findings import Load
+from sparkify_assets.loading import prepared_load
 from sparkify_assets.settings import Settings
 from sparkify_assets.sources import sources_of
 from sparkify_assets.warehouse import warehouse_of

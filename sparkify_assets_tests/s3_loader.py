@@ -8,7 +8,8 @@ import duckdb
 
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.definitions import SQL
-from sparkify_assets.loading import Load, prepared_load
+from sparkify_assets.findings import Load
+from sparkify_assets.loading import prepared_load
 from sparkify_assets.sources.base import Source
 from sparkify_assets.sources.s3 import S3Source
 from sparkify_assets.warehouse.duckdb import DuckDBWarehouse

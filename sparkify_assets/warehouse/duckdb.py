@@ -16,6 +16,7 @@ import dagster as dg
 import duckdb
 
 from sparkify_assets.catalog import Table
+from sparkify_assets.dialect import quote
 from sparkify_assets.errors import SparkifyError, printable
 from sparkify_assets.files import writable
 from sparkify_assets.warehouse.base import Session, Warehouse
@@ -25,7 +26,6 @@ from sparkify_assets.warehouse.landing import (
     Landing,
     bare_columns,
     landed_columns,
-    quote,
 )
 
 

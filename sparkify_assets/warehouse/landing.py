@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 
 from sparkify_assets.catalog import Table
+from sparkify_assets.dialect import quote
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.scratch import scratch_folder
 
@@ -32,11 +33,6 @@ CONFIG: dict[str, Any] = {
     "autoload_known_extensions": False,
 }
 NO_ROOM = (duckdb.IOException, duckdb.TransactionException, duckdb.OutOfMemoryException)
-
-
-def quote(identifier: str) -> str:
-    """An identifier as SQL text, safe whatever its characters."""
-    return '"' + identifier.replace('"', '""') + '"'
 
 
 def bare_columns(table: Table) -> str:

@@ -16,10 +16,10 @@ from typing import ClassVar
 import dagster as dg
 from redshift_connector.error import Error
 
+from sparkify_assets.dialect import quote
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.settings import RedshiftSettings
 from sparkify_assets.warehouse.base import Session, T, Warehouse
-from sparkify_assets.warehouse.landing import quote
 from sparkify_assets.warehouse.redshift_copy import literal
 from sparkify_assets.warehouse.redshift_errors import Interrupted
 from sparkify_assets.warehouse.redshift_login import connect
@@ -51,7 +51,8 @@ class RedshiftWarehouse(Warehouse):
     @property
     def work_uri(self) -> str:
         """The part of `SPARKIFY_S3_WORK` that belongs to this schema."""
-        place = f"{self.address}:{self.settings.port}"
+        settings = self.settings
+        place = f"{settings.address}:{settings.port}"
         legible = re.sub("[^a-z0-9]+", "-", place.lower())  # but not unique
         return f"{self.s3_work}/{legible}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
 

@@ -16,11 +16,12 @@ from botocore.exceptions import ClientError
 from dagster_aws.s3.sensor import get_objects
 
 from sparkify_assets.catalog import Table
+from sparkify_assets.dialect import quote
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.s3_access import s3_client, s3_errors_explained
 from sparkify_assets.settings import RedshiftSettings
 from sparkify_assets.warehouse.base import Session
-from sparkify_assets.warehouse.landing import Landing, landed_columns, quote
+from sparkify_assets.warehouse.landing import Landing, landed_columns
 
 DELETED_AT_ONCE = 1_000  # files: S3 takes no more
 ROWS_IN_ONE_FILE = 10_000  # from so many on, they are spread over all slices

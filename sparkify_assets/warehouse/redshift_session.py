@@ -13,10 +13,10 @@ import dagster as dg
 from redshift_connector.error import Error
 
 from sparkify_assets.catalog import Table
-from sparkify_assets.dialect import type_named
+from sparkify_assets.dialect import quote, type_named
 from sparkify_assets.settings import RedshiftSettings
 from sparkify_assets.warehouse.base import Session
-from sparkify_assets.warehouse.landing import Landing, bare_columns, quote
+from sparkify_assets.warehouse.landing import Landing, bare_columns
 from sparkify_assets.warehouse.redshift_copy import copy_landed
 from sparkify_assets.warehouse.redshift_errors import translate_error
 
