@@ -11,10 +11,10 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from io import FileIO
+from itertools import count
 from typing import Any, NamedTuple
 
 from backports import zstd
@@ -27,6 +27,7 @@ PACKED_BYTES = 128 * 1024
 USUAL_RATIO = 10  # of JSON to the same packed
 MOST_RATIO = 200  # logs are packed 10 to 50 to one
 FREE_BYTES = 1024**3  # so much may be unpacked whatever the ratio
+ENCRYPTED = 1  # bit of the flags of a member
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and without
 AGAIN = "Copy it here again, or pack it anew"
 BROKEN = (
@@ -110,14 +111,16 @@ def _zipped(
         blocks = guarded("a zip archive", _failing(error), item.size * USUAL_RATIO)
         yield Member("", item.size, blocks)
         return
-    seen: Counter[str] = Counter()
+    taken, seen = set(archive.namelist()), set[str]()
     for info in archive.infolist():
-        names = [name for name in info.filename.split("/") if name not in ("", ".", "..")]
-        if info.is_dir() or is_hidden(names):
+        parts = re.split(r"[/\\]", info.filename)
+        if info.is_dir() or is_hidden([part for part in parts if part not in ("", ".", "..")]):
             continue
-        again = seen[info.filename]
-        seen[info.filename] += 1
-        name = f"{info.filename}#{again}" if again else info.filename
+        name = info.filename
+        if name in seen:
+            name = next(other for n in count(1) if (other := f"{name}#{n}") not in taken)
+        taken.add(name)
+        seen.add(name)
         blocks = guarded("in a zip archive", _member(archive, info), info.file_size)
         yield Member(name, info.compress_size, blocks)
     if not seen:
@@ -136,6 +139,8 @@ def _read(stream: Any) -> Iterator[bytes]:
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    if info.flag_bits & ENCRYPTED:
+        yield from _failing(RuntimeError("it is encrypted"))
     with archive.open(info) as member:
         yield from _read(member)
 

@@ -136,6 +136,8 @@ class StagingLoad:
         self.landing.forget(unwanted)  # another run has loaded them meanwhile
         for object_id in unwanted:
             del self._landed[object_id]
+        if not plan.is_rebuild:
+            plan = self._keeping_what_left(plan)
         load = self._account(plan)
         if plan.is_rebuild:
             session.empty(self.table)
@@ -149,21 +151,36 @@ class StagingLoad:
         history = self._history(session)
         within = self.source.within(self.prefix)
         listed = {uri: self._listed.get(self._file_of(uri)) for uri in history}
+        is_current = {u: item and item.version == history[u].version for u, item in listed.items()}
+        unchanged = {listed[uri] for uri, is_so in is_current.items() if is_so}
+        # of an archive that was read as it is now, a member in another version has left it
         vanished = sorted(
-            uri for uri, item in listed.items() if not item and uri.startswith(within)
+            uri
+            for uri, item in listed.items()
+            if (item in unchanged and not is_current[uri])
+            or (item is None and uri.startswith(within))
         )
         if self.full_reload or self._must_rebuild(session, history, vanished):
             return _Plan({}, [*history.values()], [*self._listed.values()], 0, 0, is_rebuild=True)
-        replaced = {u for u, item in listed.items() if item and item.version != history[u].version}
+        replaced = {uri for uri, item in listed.items() if item and item not in unchanged}
         kept = {uri: loaded for uri, loaded in history.items() if uri not in replaced}
-        known = {self._file_of(uri) for uri in kept}
         return _Plan(
             kept,
             forgotten=[history[uri] for uri in replaced],
-            to_read=[item for uri, item in self._listed.items() if uri not in known],
-            unchanged=sum(listed[uri] is not None for uri in kept),
+            to_read=[item for item in self._listed.values() if item not in unchanged],
+            unchanged=sum(is_so is True for is_so in is_current.values()),
             vanished=len(vanished),
             is_rebuild=False,
+        )
+
+    def _keeping_what_left(self, plan: _Plan) -> _Plan:
+        """The plan without forgetting what was a member of a changed archive and is none now."""
+        read = {one.uri for one in self._landed.values()}
+        left = {loaded.uri: loaded for loaded in plan.forgotten if loaded.uri not in read}
+        return plan._replace(
+            kept=plan.kept | left,
+            forgotten=[loaded for loaded in plan.forgotten if loaded.uri in read],
+            vanished=plan.vanished + len(left),
         )
 
     def _history(self, session: Session) -> dict[str, _Loaded]:
@@ -247,8 +264,9 @@ class StagingLoad:
             unknown_keys=self._keys.unknown(self.table),
             missing_keys=self._keys.missing(self.table),
         )
+        loaded_before = {self._file_of(uri) for uri in (*plan.kept, *replaced)}
         for one in self._landed.values():
-            if one.damage and one.uri in replaced:
+            if one.damage and one.file.uri in loaded_before:
                 raise SparkifyError(
                     f"{self.table.name} was not loaded: {address_of(one.uri)} was loaded before, "
                     f"and its new version is damaged: {one.damage}. Copy it here again."
