@@ -8,7 +8,7 @@ table is published. What a failed audit does is said in `publishing.py`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sparkify_assets.catalog import VIOLATION, Table
+from sparkify_assets.catalog import COPIES, ROWS, VIOLATION, Table
 from sparkify_assets.dialect import quote
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.warehouse.base import Row, Session
@@ -29,7 +29,7 @@ class Audit:
     query: str
     blocking: bool = True
     unit: str = VIOLATION
-    count: str = "COUNT(*)"
+    count: str = ROWS
     remedy: str = ""
 
 
@@ -81,7 +81,9 @@ def audits_of(table: Table) -> list[Audit]:
         audits.append(_foreign_keys(table))
     if table.source:
         audits += [_records_accounted(table), _files_read(table)]
-    audits += [Audit(c.name, c.description, c.sql, c.blocking, c.unit) for c in table.checks]
+    audits += [
+        Audit(c.name, c.description, c.sql, c.blocking, c.unit, c.count) for c in table.checks
+    ]
     names = [audit.name for audit in audits]
     if twice := {name for name in names if names.count(name) > 1}:
         raise SparkifyError(
@@ -145,7 +147,7 @@ def _foreign_keys(table: Table) -> Audit:
         f"Found, where not null: {', '.join(targets)}.",
         "\nUNION ALL\n".join(orphans),
         unit="orphan reference",
-        count="COALESCE(SUM(copies), 0)",
+        count=COPIES,
     )
 
 

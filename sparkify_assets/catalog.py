@@ -22,6 +22,7 @@ CHECKS = "checks"
 QUESTIONS = "analysis"  # queries for people: no tables
 LEDGERS = "loading"
 VIOLATION = "violating row"  # what a check counts, if its file says nothing else
+ROWS, COPIES = "COUNT(*)", "COALESCE(SUM(copies), 0)"  # how violations are counted
 ENCODE = exp.EncodeColumnConstraint
 UNDERSTOOD = exp.NotNullColumnConstraint | exp.PrimaryKeyColumnConstraint | ENCODE
 
@@ -47,7 +48,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Check:
-    """A file of `sql/checks/`: its query returns violations, each of them a `unit`."""
+    """A file of `sql/checks/`: its query returns violations, each of them a `unit`.
+
+    A row with a column `copies` stands for so many of them. `count` is SQL over the rows.
+    """
 
     name: str
     table: str
@@ -57,6 +61,7 @@ class Check:
     reads: tuple[str, ...]
     blocking: bool
     unit: str
+    count: str
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,9 @@ def _read_check(path: Path) -> Check:
         raise wrong(path, f"severity is {severity!r}: expected warn or error")
     reads = tuple(sorted(_tables_read(query, path)))
     unit = header.directives.get("counts") or VIOLATION
-    return Check(name, table, path, header.description, text, reads, severity == "error", unit)
+    count = COPIES if "copies" in query.named_selects else ROWS
+    is_blocking = severity == "error"
+    return Check(name, table, path, header.description, text, reads, is_blocking, unit, count)
 
 
 def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
