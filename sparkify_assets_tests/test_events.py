@@ -117,7 +117,8 @@ def test_a_log_like_the_larger_ones(either: Platform) -> None:
     write(either, "later.json", order[2])
     result = either.run()
     assert result.success, failure_of(result)
-    assert failed_checks(result) == {("staging_events", "delivered_once"), ("events", "one_version")}
+    warned = {("staging_events", "delivered_once"), ("events", "one_version")}
+    assert failed_checks(result) == warned
     records = [record for file in files for record in file]
     assert either.rows("SELECT COUNT(*) FROM staging_events") == [(len(records),)]
     expected = identified(records)
