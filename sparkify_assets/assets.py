@@ -15,6 +15,7 @@ from pydantic import Field
 from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.errors import SparkifyError, printable
 from sparkify_assets.loading import prepared_load
+from sparkify_assets.maintenance import Scope, Upkeep
 from sparkify_assets.presentation import (
     check_specs,
     load_metadata,
@@ -35,6 +36,9 @@ MARTS = "marts"
 class PublishConfig(dg.Config):
     """How a table is published."""
 
+    rebuild: bool = Field(
+        False, description="make and audit all rows again, not only those that are stale"
+    )
     recreate: bool = Field(
         False,
         description="drop the table, with the grants on it, where its file declares another shape "
@@ -93,6 +97,7 @@ def staging_asset(
     *,
     kind: str,
     max_rejected_share: float,
+    audit_days: float,
 ) -> dg.AssetsDefinition:
     """A table that is loaded from a source."""
     source = sources.get(table.source or "")
@@ -126,17 +131,28 @@ def staging_asset(
             prepared_load(warehouse, catalog, table, source, **options) as staging,
         ):
 
-            def write(session: Session) -> tuple[dict[str, Any], str]:
-                done = staging.write(session)
+            def write(session: Session, upkeep: Upkeep) -> tuple[dict[str, Any], str]:
+                done = staging.write(session, upkeep)
                 log_load(context, table, done)
                 return load_metadata(done), done.version
 
-            yield from publish(context, warehouse, table, write, recreate=config.recreate)
+            yield from publish(
+                context,
+                warehouse,
+                catalog,
+                table,
+                write,
+                audit_days=audit_days,
+                rebuild=config.rebuild,
+                recreate=config.recreate,
+            )
 
     return load
 
 
-def derived_asset(table: Table, catalog: Catalog, *, kind: str) -> dg.AssetsDefinition:
+def derived_asset(
+    table: Table, catalog: Catalog, *, kind: str, audit_days: float
+) -> dg.AssetsDefinition:
     """A table that is made from other tables: by its own INSERT, or by repair of their texts."""
     names, staging = set(table.upstream), {staging.name for staging in catalog.staging}
     if names & {ledger.name for ledger in catalog.ledgers} and not names & staging:
@@ -145,7 +161,7 @@ def derived_asset(table: Table, catalog: Catalog, *, kind: str) -> dg.AssetsDefi
     parents = [
         parent
         for parent in catalog.tables.values()
-        if parent.name in names and parent not in catalog.ledgers
+        if parent.name in names and parent in catalog.assets
     ]
 
     @dg.multi_asset(
@@ -163,24 +179,35 @@ def derived_asset(table: Table, catalog: Catalog, *, kind: str) -> dg.AssetsDefi
             yield from evaluate(context, warehouse, catalog, table)
             return
 
-        def write(session: Session) -> tuple[dict[str, Any], None]:
+        def write(session: Session, upkeep: Upkeep) -> tuple[dict[str, Any], None]:
+            if upkeep.scope is Scope.NOTHING:
+                return {}, None
             for parent in parents:
                 why = f"{table.name} is made from it"
                 require(session, parent, why, rows=not parent.may_be_empty)
             if table.suspects:
-                suspect, damaged = repair_table(session, table)
+                suspect, damaged = repair_table(session, table, upkeep)
                 return {"texts_suspect": suspect, "texts_damaged": damaged}, None
-            session.build(table)
+            upkeep.build()
             return {}, None
 
-        yield from publish(context, warehouse, table, write, recreate=config.recreate)
+        yield from publish(
+            context,
+            warehouse,
+            catalog,
+            table,
+            write,
+            audit_days=audit_days,
+            rebuild=config.rebuild,
+            recreate=config.recreate,
+        )
 
     return build
 
 
 def report_asset(catalog: Catalog, path: Path) -> dg.AssetsDefinition:
     """The listening report: an HTML file made from the marts."""
-    tables = [table for table in catalog.tables.values() if table not in catalog.ledgers]
+    tables = catalog.assets
 
     @dg.asset(
         deps=[table.name for table in tables if table.layer == MARTS],

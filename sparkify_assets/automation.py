@@ -18,6 +18,24 @@ refresh = dg.define_asset_job(
     description="Everything: loads what is new, rebuilds, checks and publishes every table.",
 )
 
+audit = dg.define_asset_job(
+    "audit",
+    selection=dg.AssetSelection.all_asset_checks(),
+    config=READABLE,
+    description="Audits every row of every published table, and changes none.",
+)
+
+
+def rebuild(catalog: Catalog) -> Any:
+    """The job that makes every row of the derived tables again, whatever is known of them."""
+    everything = {table.name: {"config": {"rebuild": True}} for table in catalog.assets}
+    return dg.define_asset_job(
+        "rebuild",
+        selection=dg.AssetSelection.all(),
+        config=READABLE | {"ops": everything},
+        description="Loads what is new, and makes, audits and publishes every table as a whole.",
+    )
+
 
 def create_tables(catalog: Catalog) -> dg.JobDefinition:
     """The job that creates the tables that are missing."""

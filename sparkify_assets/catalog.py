@@ -15,10 +15,11 @@ from typing import NamedTuple
 from sqlglot import exp
 from sqlglot.optimizer.scope import traverse_scope
 
-from sparkify_assets.dialect import DIALECT, Header, spelled, statements_of, wrong
+from sparkify_assets.dialect import DIALECT, Header, parsed_condition, spelled, statements_of, wrong
 from sparkify_assets.errors import SparkifyError
 
 CHECKS = "checks"
+MAINTENANCE = "maintenance"
 QUESTIONS = "analysis"  # queries for people: no tables
 LEDGERS = "loading"
 VIOLATION = "violating row"  # what a check counts, if its file says nothing else
@@ -62,6 +63,7 @@ class Check:
     blocking: bool
     unit: str
     count: str
+    on_all_rows: bool
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,11 @@ class Table:
     derived table; `suspects` the query for the texts that a table of repairs is made of; `source`
     the name of what a staging table is loaded from. A table with none of these three is a ledger
     that the loading itself writes.
-    `shown_rows` is how many of its first rows (by sort key) a run shows as its answer.
+    `shown_rows` is how many of its first rows (by sort key) a run shows as its answer. `reads` are
+    the tables it is made from, `upstream` those that its checks and references need as well.
+    Its rows with one value of the column `key` are made from those rows of a tied table in which
+    the expression in `ties` has this value. What changes in a table of `ways` (its own expression
+    comes last) reaches them by way of the rows of a tied one: its name and an expression on it.
     """
 
     name: str
@@ -89,8 +95,12 @@ class Table:
     source: str | None
     may_be_empty: bool
     shown_rows: int | None
+    reads: tuple[str, ...]
     upstream: tuple[str, ...]
     checks: tuple[Check, ...]
+    key: str | None
+    ties: dict[str, str]
+    ways: dict[str, tuple[str, str, str]]
 
     @property
     def references(self) -> dict[str, Reference]:
@@ -118,6 +128,16 @@ class Catalog:
     def ledgers(self) -> list[Table]:
         """Tables that the loading writes about itself."""
         return [t for t in self.tables.values() if t.layer == LEDGERS]
+
+    @property
+    def maintenance(self) -> list[Table]:
+        """Tables that publishing writes about the others."""
+        return [t for t in self.tables.values() if t.layer == MAINTENANCE]
+
+    @property
+    def assets(self) -> list[Table]:
+        """Tables that are loaded or made: all others are books kept about them."""
+        return self.staging + self.derived
 
     @property
     def derived(self) -> list[Table]:
@@ -156,7 +176,8 @@ class Catalog:
                 if key not in (c.name for c in tables[parent].columns):
                     missing = f"{parent}.{key}, which does not exist"
                     raise wrong(table.path, f"{column} refers to {missing}")
-            if not (table.insert or table.suspects or table.source or table.layer == LEDGERS):
+            is_asset = table.insert or table.suspects or table.source
+            if not is_asset and table.layer not in (LEDGERS, MAINTENANCE):
                 raise wrong(table.path, "has no INSERT, and no line such as -- loaded from: x")
         try:
             order = list(TopologicalSorter(needed).static_order())
@@ -191,8 +212,18 @@ def _read_check(path: Path) -> Check:
     reads = tuple(sorted(_tables_read(query, path)))
     unit = header.directives.get("counts") or VIOLATION
     count = COPIES if "copies" in query.named_selects else ROWS
-    is_blocking = severity == "error"
-    return Check(name, table, path, header.description, text, reads, is_blocking, unit, count)
+    return Check(
+        name,
+        table,
+        path,
+        header.description,
+        text,
+        reads,
+        blocking=severity == "error",
+        unit=unit,
+        count=count,
+        on_all_rows="on all rows" in header.directives,
+    )
 
 
 def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
@@ -220,12 +251,15 @@ def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
                 "SELECT of the texts as the second statement",
             )
         reads = _tables_read(filling if is_repair else _query_of(filling, path, columns), path)
-        reads |= {c.references.table for c in columns if c.references and not is_repair}
+    others = {name for check in checks for name in check.reads}
+    others |= {c.references.table for c in columns if c.references and reads and not is_repair}
+    key, ties, ways = _maintenance(header.directives.get("maintained by"), columns, path)
     shown_rows = header.directives.get("show rows", "0")
     if not shown_rows.isdigit():
         raise wrong(path, f"show rows is {shown_rows!r}: expected a number")
     sort_key = create.find(exp.SortKeyProperty)
-    contents = [path.read_bytes(), *(repr(check).encode() for check in checks)]
+    files = [path, *(check.path for check in checks)]
+    contents = [part for file in files for part in (file.name.encode(), file.read_bytes())]
     return Table(
         name=path.stem,
         layer=path.parent.name,
@@ -241,9 +275,36 @@ def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
         source=header.directives.get("loaded from"),
         may_be_empty="may be empty" in header.directives,
         shown_rows=int(shown_rows) or None,
-        upstream=tuple(sorted(reads.union(*(check.reads for check in checks)) - {path.stem})),
+        reads=tuple(sorted(reads)),
+        upstream=tuple(sorted((reads | others) - {path.stem})),
         checks=checks,
+        key=key,
+        ties=ties,
+        ways=ways,
     )
+
+
+def _maintenance(
+    text: str | None, columns: Sequence[Column], path: Path
+) -> tuple[str | None, dict[str, str], dict[str, tuple[str, str, str]]]:
+    """What `-- maintained by: day = CAST(events.ts AS DATE) AND ...` says: key, ties, ways."""
+    keys, ties, ways = set[str](), dict[str, str](), dict[str, tuple[str, str, str]]()
+    condition = parsed_condition(text, path) if text else exp.And()
+    for part in condition.flatten() if isinstance(condition, exp.And) else [condition]:
+        sides = [part.this, part.expression] if isinstance(part, exp.EQ) else [part]
+        named = [(side, {c.table.lower() for c in side.find_all(exp.Column)}) for side in sides]
+        own = [side.name.lower() for side, tables in named if tables == {""}]
+        tied = [(t.pop(), side.sql(DIALECT)) for side, t in named if len(t) == 1 and t != {""}]
+        keys.update(own)
+        if len(own) + len(tied) != len(sides):
+            raise wrong(path, f"maintained by: expected column = table.column, not {part.sql()}")
+        if len(tied) == 2:
+            (way, to), (name, its_own) = tied
+            ways[name] = (way, to, its_own)
+        ties |= dict(tied) if len(tied) == 1 else {}
+    if len(keys) > 1 or keys - {c.name for c in columns if not c.nullable}:
+        raise wrong(path, f"maintained by: expected one NOT NULL column, not {', '.join(keys)}")
+    return next(iter(keys), None), ties, ways
 
 
 def _without_keys(create: exp.Create, columns: Sequence[Column]) -> str:

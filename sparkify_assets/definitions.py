@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 
 from sparkify_assets.assets import derived_asset, report_asset, source_asset, staging_asset
-from sparkify_assets.automation import create_tables, refresh
+from sparkify_assets.automation import audit, create_tables, rebuild, refresh
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.console import readable
 from sparkify_assets.errors import SparkifyError
@@ -23,19 +23,21 @@ OWNERS = ["team:data-platform"]
 def build_defs(*, settings: Settings, sql: Path = SQL) -> dg.Definitions:
     """Definitions for these settings and a folder of tables: used by the server and by tests."""
     catalog, sources, warehouse = Catalog.load(sql), sources_of(settings), warehouse_of(settings)
-    share, kind = settings.max_rejected_share, warehouse.kind
+    share, kind, days = settings.max_rejected_share, warehouse.kind, settings.audit_days
     assets = [
         *(source_asset(source) for source in sources.values()),
         *(
-            staging_asset(table, catalog, sources, kind=kind, max_rejected_share=share)
+            staging_asset(
+                table, catalog, sources, kind=kind, max_rejected_share=share, audit_days=days
+            )
             for table in catalog.staging
         ),
-        *(derived_asset(table, catalog, kind=kind) for table in catalog.derived),
+        *(derived_asset(table, catalog, kind=kind, audit_days=days) for table in catalog.derived),
         report_asset(catalog, settings.report_path),
     ]
     return dg.Definitions(
         assets=dg.map_asset_specs(lambda spec: spec.replace_attributes(owners=OWNERS), assets),
-        jobs=[refresh, create_tables(catalog)],
+        jobs=[refresh, audit, rebuild(catalog), create_tables(catalog)],
         resources={"warehouse": warehouse},
         loggers={"readable": readable, "console": dg.colored_console_logger},
         executor=dg.in_process_executor,  # one writer per DuckDB file, and no process start a step

@@ -14,13 +14,15 @@ from pathlib import Path
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
+from sqlglot.optimizer.scope import traverse_scope
 
 from sparkify_assets.errors import SparkifyError
 
 DIALECT = "redshift"
 DIRECTIVES = (
-    *("loaded from", "may be empty", "repaired in python", "show rows"),  # of tables
-    *("severity", "counts"),  # of checks
+    *("loaded from", "may be empty", "repaired in python", "show rows"),
+    "maintained by",  # these are of tables
+    *("severity", "counts", "on all rows"),  # of checks
 )
 
 IN_FULL = {  # as Redshift has them, where no size is said, or the largest
@@ -77,6 +79,32 @@ def statements_of(path: Path) -> list[tuple[exp.Expr, str]]:
         return _parse(path.read_text(encoding="utf-8"))
     except SqlglotError as error:
         raise wrong(path, f"does not parse as Redshift SQL: {_plain(error)}") from None
+
+
+def parsed_condition(text: str, path: Path) -> exp.Expr:
+    """A condition in SQL, parsed.
+
+    Raises:
+        SparkifyError: it does not parse, with the path of its file.
+    """
+    try:
+        return sqlglot.parse_one(text, read=DIALECT)
+    except SqlglotError as error:
+        raise wrong(path, f"{text!r} does not parse as a condition: {_plain(error)}") from None
+
+
+def on_tables(statement: str, others: dict[str, str]) -> str:
+    """A SELECT or INSERT on other tables in place of some, its text otherwise as it was."""
+    tree = sqlglot.parse_one(statement, read=DIALECT)
+    found = [s for scope in traverse_scope(tree) for s in scope.sources.values()]
+    tables = [table for table in found if isinstance(table, exp.Table)]  # no CTE, no subquery
+    target = tree.find(exp.Table) if isinstance(tree, exp.Insert) else None
+    places = {t.this.meta["start"]: t for t in [*tables, target] if t and t.name.lower() in others}
+    for start, table in sorted(places.items(), reverse=True):
+        name, end = table.name.lower(), table.this.meta["end"] + 1
+        alias = "" if table.alias or table is target else f" AS {quote(name)}"
+        statement = f"{statement[:start]}{quote(others[name])}{alias}{statement[end:]}"
+    return statement
 
 
 def spelled(kind: exp.DataType) -> str | None:

@@ -20,6 +20,7 @@ from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.findings import MEMBER, SAMPLES, Load, ReadObject
 from sparkify_assets.keys import Keys
+from sparkify_assets.maintenance import Upkeep
 from sparkify_assets.progress import Progress
 from sparkify_assets.reading import Reader
 from sparkify_assets.sources.base import SAMPLE, InputObject, Source, address_of
@@ -123,7 +124,7 @@ class StagingLoad:
                     self._land(objects)
                     progress.add(sum(one.size for one in objects))
 
-    def write(self, session: Session) -> Load:
+    def write(self, session: Session, upkeep: Upkeep) -> Load:
         """Writes rows, rejected records and history, in the session's transaction."""
         for ledger in self.catalog.ledgers:
             _make_sure_of(session, ledger)
@@ -139,11 +140,19 @@ class StagingLoad:
         if not plan.is_rebuild:
             plan = self._keeping_what_left(plan)
         load = self._account(plan)
+        if not self._landed and not plan.is_rebuild:
+            return load
+        forgotten = [loaded.object_id for loaded in plan.forgotten]
         if plan.is_rebuild:
             session.empty(self.table)
+        elif forgotten:
+            upkeep.keep(f"object_id IN ({', '.join(map(str, forgotten))})", is_loss=True)
         for table in self.catalog.ledgers if plan.is_rebuild else self.landing.tables:
-            session.forget(table, [h.object_id for h in plan.forgotten])
+            session.forget(table, forgotten)
         session.insert(self.landing, int(last_id))
+        if not plan.is_rebuild:
+            upkeep.keep(f"object_id > {last_id}")
+        upkeep.changed_in_place(is_known=not plan.is_rebuild)
         return load
 
     def plan(self, session: Session) -> _Plan:

@@ -33,6 +33,11 @@ def user_errors_as_failures() -> Iterator[None]:
         raise dg.Failure(str(error), allow_retries=False) from None
 
 
+def code_version(table: Table) -> str:
+    """Fingerprint of all that decides a table's rows, beside the tables it is made from."""
+    return f"{table.version}-{REPAIR_VERSION}" if table.suspects else table.version
+
+
 def table_spec(table: Table, deps: list[str], kind: str) -> dg.AssetSpec:
     """What Dagster knows of a table that an engine of this kind holds."""
     with warnings.catch_warnings():
@@ -47,7 +52,7 @@ def table_spec(table: Table, deps: list[str], kind: str) -> dg.AssetSpec:
         description=table.description,
         group_name=table.layer,
         kinds={kind, "json" if table.source else "python" if table.suspects else "sql"},
-        code_version=f"{table.version}-{REPAIR_VERSION}" if table.suspects else table.version,
+        code_version=code_version(table),
         metadata={
             "dagster/table_name": table.name,
             "dagster/storage_kind": kind,

@@ -1,49 +1,54 @@
-"""Write, audit, publish: how every table is replaced, in one transaction of its own.
+"""Write, audit, publish: how every table is brought up to date, in one transaction of its own.
 
-The table is written, and every audit that its file asks for runs on what was written. If a blocking
-check fails, the transaction is rolled back: readers keep the table as it was, each check is
-recorded with its count and samples, and nothing downstream runs. Otherwise the table is committed,
-and its materialization is recorded together with the results of its checks.
+What of the table is stale is written, and every audit that its file asks for runs on what was
+written. If a blocking check fails, the transaction is rolled back: readers keep the table as it
+was, each check is recorded with its count and samples, and nothing downstream runs. Otherwise the
+table is committed, and its materialization is recorded together with the results of its checks. A
+table of which nothing is stale is left alone, and its materialization says since when.
 
-What a table holds is the business of `sql/`, how an engine stores it of `warehouse/`, and what an
-audit is of `audit.py`.
+What is stale is the business of `maintenance.py`, what a table holds of `sql/`, how an engine
+stores it of `warehouse/`, and what an audit is of `audit.py`.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
-from sparkify_assets.audit import AuditResult, audits_of, run_audits
+from sparkify_assets.audit import Audit, AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.errors import SparkifyError
+from sparkify_assets.maintenance import Scope, Upkeep, recorded
 from sparkify_assets.presentation import (
     check_results,
+    code_version,
     log_failed_checks,
     table_value,
     user_errors_as_failures,
 )
 from sparkify_assets.warehouse.base import Row, Session, ShapeDiffers, Warehouse
-from sparkify_assets.wording import counted, launch_command, text_table
+from sparkify_assets.wording import as_text, counted, launch_command, text_table
 
 PREVIEW_ROWS = 5
 
-# Writes a table in a session; returns its metadata, and its data version if it has its own.
-Write = Callable[[Session], tuple[dict[str, Any], str | None]]
+# Writes what is stale of a table; returns its metadata, and its data version if it has its own.
+Write = Callable[[Session, Upkeep], tuple[dict[str, Any], str | None]]
 Results = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
 
 
 @dataclass(frozen=True)
 class Published:
-    """A table as a transaction published it."""
+    """A table as a transaction published it, or left it as it was `since` a time, UTC."""
 
     results: list[AuditResult]
     rows: int
     preview: list[Row]
     metadata: dict[str, Any]
     version: str | None
+    since: datetime | None
 
 
 class AuditFailed(Exception):
@@ -57,25 +62,43 @@ class AuditFailed(Exception):
 def publish(
     context: dg.AssetExecutionContext,
     warehouse: Warehouse,
+    catalog: Catalog,
     table: Table,
     write: Write,
     *,
+    audit_days: float,
+    rebuild: bool,
     recreate: bool,
 ) -> Results:
     """Writes, audits and publishes a table; yields what Dagster records of it.
 
-    `recreate` lets it drop the table where that has another shape than its file declares.
+    Args:
+        context: of the step that does it.
+        warehouse: where the table is.
+        catalog: all tables.
+        table: a staging or derived table.
+        write: writes what is stale of it, in the transaction.
+        audit_days: after so many days all rows are audited, not only those that were written.
+        rebuild: whether to make all rows again.
+        recreate: whether to drop the table where it has another shape than its file declares.
     """
     started = time.monotonic()
 
     def write_and_audit(session: Session) -> Published:
-        metadata, version = write(session)
-        results = run_audits(session, audits_of(table))
-        if any(not r.passed and r.audit.blocking for r in results):
-            raise AuditFailed(results)
-        session.publish(table)
+        upkeep = Upkeep(session, catalog, table, code_version(table), rebuild=rebuild)
+        metadata, version = write(session, upkeep)
+        last, is_due = upkeep.last, upkeep.is_audit_due(audit_days)
+        since = last["published_at"] if last and upkeep.scope is Scope.NOTHING else None
+        if last and since and not is_due:
+            results, preview = recorded(table, last)
+            return Published(results, last["row_count"], preview, metadata, version, since)
+        before, after = upkeep.audits(is_due=is_due)
+        results = _passed(session, before, [])
+        upkeep.publish()
+        results = _passed(session, after, results)
         preview = session.first(table, table.shown_rows or PREVIEW_ROWS)
-        return Published(results, session.count(table.name), preview, metadata, version)
+        upkeep.record(results, preview, is_audit=is_due or upkeep.scope is Scope.ALL)
+        return Published(results, session.count(table.name), preview, metadata, version, since)
 
     with user_errors_as_failures():
         try:
@@ -97,9 +120,10 @@ def publish(
             ) from None
     log_failed_checks(context, table, published.results)
     passed = sum(result.passed for result in published.results)
+    since = f" unchanged since {as_text(published.since)} UTC" if published.since else ""
     context.log.info(
-        f"{table.name}: {counted(published.rows, 'row')}, {passed} of {len(published.results)} "
-        f"checks passed, {time.monotonic() - started:.2f} s"
+        f"{table.name}:{since} {counted(published.rows, 'row')}, {passed} of "
+        f"{len(published.results)} checks passed, {time.monotonic() - started:.2f} s"
     )
     if table.shown_rows:
         context.log.info(f"{table.name}:\n\n{text_table(published.preview)}\n")
@@ -109,11 +133,24 @@ def publish(
         metadata={
             "dagster/row_count": published.rows,
             "preview": table_value(published.preview),
+            **({"unchanged_since": as_text(published.since)} if published.since else {}),
             **published.metadata,
         },
         check_results=list(check_results(context, table, published.results)),
         data_version=dg.DataVersion(published.version) if published.version else None,
     )
+
+
+def _passed(
+    session: Session, audits: Sequence[Audit], earlier: list[AuditResult]
+) -> list[AuditResult]:
+    """The results of audits, and earlier ones of others, unless a blocking one failed."""
+    results = run_audits(session, audits)
+    names = {result.audit.name for result in results}
+    results += [result for result in earlier if result.audit.name not in names]
+    if any(not result.passed and result.audit.blocking for result in results):
+        raise AuditFailed(results)
+    return results
 
 
 def evaluate(
@@ -131,6 +168,8 @@ def evaluate(
         label = f"{table.name} {context.run.run_id}"
         results = warehouse.in_transaction(audit, label, read_only=True)
     log_failed_checks(context, table, results)
+    passed = sum(result.passed for result in results)
+    context.log.info(f"{table.name}: {passed} of {len(results)} checks passed on all rows")
     yield from check_results(context, table, results)
 
 

@@ -15,6 +15,7 @@ from sparkify_assets.audit import AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.errors import SparkifyError, printable
 from sparkify_assets.files import replace
+from sparkify_assets.maintenance import recorded
 from sparkify_assets.sources.base import SAMPLE, address_of
 from sparkify_assets.warehouse.base import Row, Session
 from sparkify_assets.wording import counted
@@ -32,12 +33,12 @@ class Findings:
 
     rows: dict[str, list[Row]]  # the first of tables, by table
     counts: dict[str, int]  # of all rows, by table
-    checks: list[tuple[str, AuditResult]]  # with their tables, evaluated as these are published
+    checks: list[tuple[str, AuditResult]]  # with their tables, as these were published
     address: str  # of the warehouse
 
     @classmethod
     def read(cls, session: Session, catalog: Catalog, address: str) -> "Findings":
-        """Reads what the report needs, and evaluates every check.
+        """Reads what the report needs; a check that no publishing evaluated is evaluated now.
 
         Raises:
             SparkifyError: `sql/` lacks a mart that the report shows.
@@ -47,14 +48,24 @@ class Findings:
                 f"listening_report shows {', '.join(missing)}, which no file of sql/ declares. "
                 "Put it back, or take it out of report.py."
             )
-        tables = [t for t in catalog.tables.values() if t not in catalog.ledgers]
+        tables = catalog.assets
+        published = {}
+        if session.shape(catalog.tables["published_tables"]) == "":
+            rows = session.rows("SELECT table_name, details FROM published_tables")
+            published = {row["table_name"]: row for row in rows}
+        results = {
+            t.name: recorded(t, published[t.name])[0]
+            if t.name in published
+            else run_audits(session, audits_of(t))
+            for t in tables
+        }
         return cls(
             {
                 name: [_fit_to_show(row) for row in session.first(catalog.tables[name], limit)]
                 for name, limit in READS.items()
             },
             {table.name: session.count(table.name) for table in tables},
-            [(t.name, result) for t in tables for result in run_audits(session, audits_of(t))],
+            [(name, result) for name, found in results.items() for result in found],
             address,
         )
 

@@ -105,6 +105,7 @@ class Settings(Environment):
     s3_work: str | None = None
     sample_scale: float = Field(1, gt=0, le=1_000, allow_inf_nan=False)
     max_rejected_share: float = Field(0.01, ge=0, le=1)
+    audit_days: float = Field(7, ge=0, le=365)  # between two audits of all rows
 
     @model_validator(mode="after")
     def _both_sources_or_none(self) -> Self:

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from sparkify_assets.catalog import Table
+from sparkify_assets.maintenance import Scope, Upkeep
 from sparkify_assets.warehouse.base import Session
 from sparkify_assets.warehouse.landing import landing_for
 
@@ -41,15 +42,20 @@ def repair(text: str) -> str:
     return repaired if len(repaired.encode()) <= max(MOST_BYTES, len(text.encode())) else text
 
 
-def repair_table(session: Session, table: Table) -> tuple[int, int]:
+def repair_table(session: Session, table: Table, upkeep: Upkeep) -> tuple[int, int]:
     """Fills a table of texts and their repairs with what its query finds and repair changes.
 
     Returns:
         How many texts were suspect, and how many of them were damaged.
     """
-    suspects = [text for row in session.rows(table.suspects or "") for text in row.values()]
+    found = session.rows(upkeep.on_stale_part(table.suspects or ""))
+    suspects = {text for row in found for text in row.values()}
+    if upkeep.scope is Scope.PART:
+        suspects -= {row["raw_text"] for row in session.rows(f"SELECT raw_text FROM {table.name}")}
+    else:
+        session.empty(table)
+    upkeep.changed_nothing_below()  # rows with such texts come at the same time
     damaged = [(text, repaired) for text in suspects if (repaired := repair(text)) != text]
-    session.empty(table)
     with landing_for([table]) as landing:
         landing.append(table, damaged)
         session.insert(landing)

@@ -6,6 +6,7 @@ import sqlfluff
 
 from sparkify_assets.findings import Load
 from sparkify_assets.loading import prepared_load
+from sparkify_assets.maintenance import Upkeep
 from sparkify_assets.settings import Settings
 from sparkify_assets.sources import sources_of
 from sparkify_assets.warehouse import warehouse_of
@@ -35,7 +36,8 @@ def load(platform: RedshiftPlatform, into: RedshiftWarehouse | None = None) -> L
     ) as prepared:
 
         def work(session: Session) -> Load:
-            done = prepared.write(session)
+            upkeep = Upkeep(session, catalog, table, "", rebuild=False)
+            done = prepared.write(session, upkeep)
             session.publish(table)
             return done
 

@@ -16,7 +16,7 @@ from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
 from sparkify_assets_tests.s3_server import (
     BUCKET,
 )
-from sparkify_assets_tests.test_loading import event
+from sparkify_assets_tests.test_loading import event, written
 
 
 def lines(*numbers: int, text: str = "") -> str:
@@ -51,7 +51,7 @@ class Loader:
             run_id="run",
             log=self.said.append,
         ) as load:
-            return warehouse.in_transaction(load.write, "load")
+            return written(load, warehouse)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.path)) as connection:

@@ -19,14 +19,15 @@ from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.definitions import SQL
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.findings import Load
-from sparkify_assets.loading import prepared_load
+from sparkify_assets.loading import StagingLoad, prepared_load
+from sparkify_assets.maintenance import Upkeep
 from sparkify_assets.settings import Settings
 from sparkify_assets.simulator import Plan
 from sparkify_assets.sources.base import LocalFile, Source, open_object, verify_unchanged
 from sparkify_assets.sources.folder import FolderSource
 from sparkify_assets.sources.sample import SampleSource
 from sparkify_assets.warehouse import warehouse_of
-from sparkify_assets.warehouse.base import Warehouse
+from sparkify_assets.warehouse.base import Session, Warehouse
 from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
 from sparkify_assets_tests.platform import RedshiftPlatform
 
@@ -37,7 +38,16 @@ def load_source(
     warehouse: Warehouse, catalog: Catalog, table: Table, source: Source, **options: Any
 ) -> Load:
     with prepared_load(warehouse, catalog, table, source, **options) as load:
-        return warehouse.in_transaction(load.write, "load", recreate=True)
+        return written(load, warehouse)
+
+
+def written(load: StagingLoad, warehouse: Warehouse) -> Load:
+    """Writes a load as the publishing of its table does."""
+
+    def write(session: Session) -> Load:
+        return load.write(session, Upkeep(session, load.catalog, load.table, "", rebuild=False))
+
+    return warehouse.in_transaction(write, "load", recreate=True)
 
 
 class Loader:
@@ -49,7 +59,7 @@ class Loader:
         self.sql = folder / "sql"
         self.said: list[str] = []
         self.is_sample = False
-        for layer in ("loading", "staging"):
+        for layer in ("loading", "maintenance", "staging"):
             shutil.copytree(SQL / layer, self.sql / layer)
 
     def write(self, name: str, *records: Any, text: str = "") -> Path:
@@ -685,7 +695,7 @@ def test_what_another_run_loads_meanwhile_is_not_loaded_again(loaded: Loader) ->
         loaded.change("DELETE FROM staging_events WHERE sessionId = 3")
         loaded.change("DELETE FROM load_history WHERE uri LIKE '%b.json'")
         loaded.write("d.json", 5)
-        load = warehouse.in_transaction(slow.write, "slow")
+        load = written(slow, warehouse)
     assert counts(load) == (1, 0, 2, 0)  # b.json, which nobody had to read before
     loaded.verify_balances()
     loaded.load()

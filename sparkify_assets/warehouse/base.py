@@ -34,6 +34,7 @@ class Session(ABC):
     def __init__(self, address: str, *, recreate: bool) -> None:
         self.address = address
         self.recreate = recreate
+        self.written: list[Table] = []
 
     @abstractmethod
     def execute(self, statement: str, parameters: Sequence[object] = ()) -> Any:
@@ -122,6 +123,15 @@ class Session(ABC):
             raise SparkifyError(
                 f"{table.name} was not published: the INSERT of {table.path} failed: {error}"
             ) from None
+
+    def merge(self, table: Table, rows: str, stale: str) -> None:
+        """Puts the rows of another table in place of those for which a condition is true."""
+        columns = ", ".join(quote(column.name) for column in table.columns)
+        self.execute(f"DELETE FROM {self.published(table)} WHERE {stale}")
+        self.execute(
+            f"INSERT INTO {self.published(table)} ({columns}) SELECT {columns} FROM {quote(rows)}"
+        )
+        self.written.append(table)
 
     def forget(self, table: Table, object_ids: Sequence[int]) -> None:
         """Deletes the rows of a table that came from objects."""

@@ -38,7 +38,6 @@ class RedshiftSession(Session):
         self._settings = settings
         self._work_uri = work_uri
         self._read_only = read_only
-        self.written: list[Table] = []
 
     def execute(self, statement: str, parameters: Sequence[object] = ()) -> Any:
         """Executes one statement; `Interrupted` says that the whole transaction can be repeated."""
@@ -87,13 +86,9 @@ class RedshiftSession(Session):
 
     def publish(self, table: Table) -> None:
         if table.insert:
-            columns = ", ".join(quote(column.name) for column in table.columns)
-            self.execute(f"DELETE FROM {self.published(table)}")
-            self.execute(
-                f"INSERT INTO {self.published(table)} ({columns}) "
-                f"SELECT {columns} FROM {quote(table.name)}"
-            )
-        self.written.append(table)
+            self.merge(table, table.name, "true")
+        else:
+            self.written.append(table)
 
     def _drop_keys(self, table: Table) -> None:
         """Drops the keys that an earlier version declared, which Redshift would trust unproved."""

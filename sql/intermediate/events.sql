@@ -1,5 +1,6 @@
 -- One row is one event of the activity log: identified, counted once, with its user and its visit, its text repaired.
 -- Star and marts read this table; staging_events keeps what was delivered, repetitions and contradictions included.
+-- maintained by: session_id = staging_events.sessionid
 CREATE TABLE events (
     event_id VARCHAR(96) NOT NULL PRIMARY KEY, -- session, item, epoch milliseconds and user, as text: 139-1-1541106106796-8; without a user 139-1-1541106106796
     session_id BIGINT NOT NULL, -- session as logged; some logs share one among users

@@ -2,6 +2,7 @@
 -- HTML was kept, or quotes became control characters. A text without a row is sound. The SELECT finds the suspects.
 -- repaired in Python
 -- may be empty
+-- maintained by: staging_events.object_id AND staging_songs.object_id
 CREATE TABLE repaired_text (
     raw_text VARCHAR(2048) NOT NULL PRIMARY KEY, -- text as found, without outer blanks
     repaired_text VARCHAR(2048) NOT NULL -- the text as it was meant

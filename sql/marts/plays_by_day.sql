@@ -1,4 +1,5 @@
 -- One row is one day, UTC, with any event: what was played, and how many users were active (daily active users).
+-- maintained by: date = CAST(events.ts AS DATE) AND date = CAST(songplays.start_time AS DATE)
 CREATE TABLE plays_by_day (
     date DATE NOT NULL PRIMARY KEY, -- day, UTC
     plays INTEGER NOT NULL, -- plays of the day

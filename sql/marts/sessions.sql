@@ -1,4 +1,5 @@
 -- One row is one visit of one user, from its first event to its last. What nobody can be told of in a session is a visit, too.
+-- maintained by: visit_id = events.visit_id
 CREATE TABLE sessions (
     visit_id VARCHAR(48) NOT NULL PRIMARY KEY, -- session and user, as text: 139-8; natural key
     session_id BIGINT NOT NULL, -- session as logged; some logs share one among users

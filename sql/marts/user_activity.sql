@@ -1,4 +1,5 @@
 -- One row is one user: what the user did, by the events that carry the user. The table that a study of churn begins with.
+-- maintained by: user_id = users.user_id AND user_id = events.user_id AND user_id = songplays.user_id
 CREATE TABLE user_activity (
     user_id BIGINT NOT NULL PRIMARY KEY REFERENCES users (user_id), -- user
     registered_at TIMESTAMP, -- when the user registered, UTC, cut to the second

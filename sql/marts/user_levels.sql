@@ -1,5 +1,6 @@
 -- One row is one stretch of time in which a user had one level: the history of users.level, a type 2 dimension.
 -- A stretch begins with the first event that tells of it, whatever its page. Of events at one moment the last one counts.
+-- maintained by: user_id = events.user_id AND user_id = users.user_id
 CREATE TABLE user_levels (
     user_id BIGINT NOT NULL REFERENCES users (user_id), -- user
     level VARCHAR(16) NOT NULL, -- free or paid

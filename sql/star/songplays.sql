@@ -1,5 +1,6 @@
 -- One row is one play: an event with page NextSong, whether or not the catalogue knows the song.
 -- The match: repaired title and artist name equal to a song record's, the nearest duration first, then the smaller song_id.
+-- maintained by: songplay_id = events.event_id AND events.song = catalogue.title
 CREATE TABLE songplays (
     songplay_id VARCHAR(96) NOT NULL PRIMARY KEY, -- event that it is: session, item, epoch milliseconds and user, as text; natural key
     start_time TIMESTAMP NOT NULL REFERENCES time (start_time), -- when the song started, UTC
@@ -22,19 +23,7 @@ INSERT INTO songplays (
     songplay_id, start_time, user_id, level, song_id, artist_id, session_id, item_in_session,
     location, user_agent, song, artist
 )
-WITH catalogue AS (
-    SELECT
-        s.song_id,
-        s.artist_id,
-        s.duration,
-        COALESCE(title.repaired_text, TRIM(BOTH ' ' FROM s.title)) AS title,
-        COALESCE(artist.repaired_text, TRIM(BOTH ' ' FROM s.artist_name)) AS artist_name
-    FROM staging_songs AS s
-    LEFT JOIN repaired_text AS title ON TRIM(BOTH ' ' FROM s.title) = title.raw_text
-    LEFT JOIN repaired_text AS artist ON TRIM(BOTH ' ' FROM s.artist_name) = artist.raw_text
-),
-
-matches AS (
+WITH matches AS (
     SELECT
         e.event_id,
         c.song_id,

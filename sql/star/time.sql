@@ -1,4 +1,5 @@
 -- One row is one moment at which at least one song started, UTC.
+-- maintained by: start_time = events.ts
 CREATE TABLE time (
     start_time TIMESTAMP NOT NULL PRIMARY KEY, -- moment, UTC, milliseconds, natural key
     hour INTEGER NOT NULL, -- 0 to 23

@@ -1,4 +1,5 @@
 -- One row is one user who was logged in at least once, with the level of the latest event.
+-- maintained by: user_id = events.user_id
 CREATE TABLE users (
     user_id BIGINT NOT NULL PRIMARY KEY, -- user, natural key
     first_name VARCHAR(1024), -- first name

@@ -1,0 +1,280 @@
+"""Keeps a table up to date at the price of what changed: which of its rows are stale, and why.
+
+`published_tables` says how each table was last published, and `stale_keys` which rows must be made
+again since then. Whoever publishes a table notes, for every table that is made from it, the keys
+that its changes reach; whoever publishes that one next makes the rows with these keys again, by the
+file's own SELECT on those rows of its upstream tables that are tied to them. A table without such
+ties, or with too many stale rows, is made again as a whole. Nothing here knows Dagster.
+"""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+
+from sparkify_assets.audit import Audit, AuditResult, audits_of
+from sparkify_assets.catalog import Catalog, Table
+from sparkify_assets.dialect import on_tables, quote
+from sparkify_assets.warehouse.base import Row, Session
+from sparkify_assets.warehouse.landing import bare_columns
+from sparkify_assets.wording import as_text
+
+# Temporary tables: keys of stale rows, these rows as they were and are, and those that differ.
+STALE, BEFORE, NOW, CHANGED = "stale keys", "rows before", "rows now", "changed rows"
+FEW_KEYS = 1_000  # are maintained by key whatever their share
+MOST_STALE = 0.2  # of a table: beyond, to make all of it again is cheaper
+DETAILS_BYTES = 65_000
+
+
+class Scope(Enum):
+    """How much of a table is made again."""
+
+    NOTHING = "nothing"
+    PART = "part"
+    ALL = "all"
+
+
+class Upkeep:
+    """One publishing of a table, in a session that can write.
+
+    Args:
+        session: the transaction.
+        catalog: the table's own, with those that are made from it.
+        table: a staging or derived table.
+        version: fingerprint of what decides its rows beside its upstream tables.
+        rebuild: whether to make all rows again, whatever is known.
+    """
+
+    def __init__(
+        self, session: Session, catalog: Catalog, table: Table, version: str, *, rebuild: bool
+    ) -> None:
+        self._session, self._catalog, self._table, self._version = session, catalog, table, version
+        self._now = datetime.now(UTC).replace(tzinfo=None)
+        for book in catalog.maintenance:
+            session.ensure(book)
+        this = f"table_name = '{table.name}'"
+        self.last = next(iter(session.rows(f"SELECT * FROM published_tables WHERE {this}")), None)
+        self._is_known = (
+            self.last is not None
+            and not rebuild
+            and self.last["file_version"] == version
+            and session.shape(table) == ""
+            and session.count(table.name) == self.last["row_count"]
+        )
+        [stale] = session.rows(
+            f"SELECT COUNT(*) AS keys, COUNT(stale_key) AS told FROM stale_keys WHERE {this}"
+        )
+        is_part = table.ties and stale["told"] == stale["keys"] and not self._is_much(stale["keys"])
+        self.scope = Scope.PART if self._is_known and is_part else Scope.ALL
+        if self._is_known and not stale["keys"]:
+            self.scope = Scope.NOTHING
+        self._changes: bool | None = None  # whether CHANGED has rows; None: unknown what changed
+        self._has_losses = self._has_before = False
+
+    def is_audit_due(self, days: float) -> bool:
+        """Whether the last audit of all rows was so many days ago."""
+        return self.last is None or self._now - self.last["audited_at"] >= timedelta(days=days)
+
+    # --- What is made ------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Makes the stale rows by the table's INSERT."""
+        table, name = self._table, quote(self._table.name)
+        if self.scope is Scope.PART:
+            insert = self.on_stale_part(table.insert or "", {table.name: NOW})
+            self._session.execute(f"CREATE TEMP TABLE {quote(NOW)} ({bare_columns(table)})")
+            self._session.execute(insert)
+            self._copy(BEFORE, f"* FROM {name} WHERE {self._is_stale}")
+            self._compare(quote(NOW))
+            return
+        # a table that is not maintained by key is small
+        columns = self._referred if table.ties else [column.name for column in table.columns]
+        self._has_before = self._session.shape(table) == ""
+        if self._has_before:
+            self._copy(BEFORE, f"{', '.join(map(quote, columns)) or '1 AS nothing'} FROM {name}")
+        self._session.build(table)
+        if self._has_before and self._is_known and not table.ties:
+            self._compare(name)
+
+    def on_stale_part(self, statement: str, others: dict[str, str] | None = None) -> str:
+        """A statement, if in part on those rows of tied tables that stale rows are made from."""
+        if self.scope is not Scope.PART:
+            return statement
+        types = [column.type for column in self._table.columns if column.name == self._table.key]
+        self._copy(
+            STALE,
+            f"DISTINCT CAST(stale_key AS {types[0] if types else 'BIGINT'}) AS stale_key "
+            f"FROM stale_keys WHERE table_name = '{self._table.name}'",
+        )
+        for name, tie in self._table.ties.items():
+            tied = f"* FROM {quote(name)} WHERE {tie} IN (SELECT stale_key FROM {quote(STALE)})"
+            self._copy(self._parts[name], tied)
+        return on_tables(statement, self._parts | (others or {}))
+
+    def keep(self, condition: str, *, is_loss: bool = False) -> None:
+        """Keeps the rows of a staging table that a load takes away, or has brought."""
+        self._has_losses |= is_loss
+        kept, name = quote(CHANGED), quote(self._table.name)
+        columns = bare_columns(self._table)
+        self._session.execute(f"CREATE TEMP TABLE IF NOT EXISTS {kept} ({columns})")
+        self._session.execute(f"INSERT INTO {kept} SELECT * FROM {name} WHERE {condition}")
+
+    def changed_in_place(self, *, is_known: bool) -> None:
+        """Says that a load wrote the table, and whether the rows that were kept are its changes."""
+        table = self._table
+        self.scope = Scope.ALL
+        is_known &= self._is_known
+        if not is_known or self._is_much(count := self._session.count(CHANGED)):
+            return
+        self._changes = count > 0
+        if table.key:
+            key, self.scope = quote(table.key), Scope.PART
+            self._copy(
+                NOW,
+                f"* FROM {quote(table.name)} WHERE {key} IN (SELECT {key} FROM {quote(CHANGED)})",
+            )
+
+    def changed_nothing_below(self) -> None:
+        """Says that what is made from the table needs no note of its new rows."""
+        if self._is_known:
+            self._changes = False
+
+    # --- What is audited ---------------------------------------------------------------------
+
+    def audits(self, *, is_due: bool) -> tuple[list[Audit], list[Audit]]:
+        """The audits of what was made, before it is published, and those after that.
+
+        `is_due` asks for an audit of all rows.
+        """
+        audits = audits_of(self._table)
+        if self.scope is Scope.ALL:
+            return audits, []
+        made: list[Audit] = []
+        if self.scope is Scope.PART and self._table.key:
+            swap = self._parts | {self._table.name: NOW}
+            partial = [audit for audit in audits if audit.is_partial]
+            made = [replace(audit, query=on_tables(audit.query, swap)) for audit in partial]
+        done = set() if is_due else {audit.name for audit in made}
+        return made, [audit for audit in audits if audit.name not in done]
+
+    # --- What is published -------------------------------------------------------------------
+
+    def publish(self) -> None:
+        """Puts what was made in its place, and notes what it makes stale."""
+        if self.scope is Scope.NOTHING:
+            return
+        if self.scope is Scope.PART and self._table.insert:
+            self._session.merge(self._table, NOW, self._is_stale)
+        else:
+            self._session.publish(self._table)
+        published = self._session.rows("SELECT table_name FROM published_tables")
+        names = {row["table_name"] for row in published} - {self._table.name}
+        for other in self._catalog.assets:
+            if other.name in names and self._changes is not False:
+                self._note(other)
+
+    def record(self, results: list[AuditResult], preview: list[Row], *, is_audit: bool) -> None:
+        """Writes down how the table was published, and forgets what was stale in it.
+
+        `is_audit` says that the results are of all rows.
+        """
+        name = self._table.name
+        checks = {r.audit.name: (r.violations, list(map(_as_json, r.samples))) for r in results}
+        details = json.dumps({"preview": list(map(_as_json, preview)), "checks": checks})
+        if len(details.encode()) > DETAILS_BYTES:
+            counts = {check: (violations, ()) for check, (violations, _) in checks.items()}
+            details = json.dumps({"preview": [], "checks": counts})
+        since = self.last["published_at"] if self.last and self._changes is False else self._now
+        audited_at = self._now if is_audit or not self.last else self.last["audited_at"]
+        known = ", ".join(f"'{table.name}'" for table in self._catalog.assets)
+        # whoever puts the file of a table back begins anew: nobody took notes meanwhile
+        for book in ("published_tables", "stale_keys"):
+            self._session.execute(f"DELETE FROM {book} WHERE table_name NOT IN ({known})")
+        self._session.execute(f"DELETE FROM published_tables WHERE table_name = '{name}'")
+        self._session.execute(
+            "INSERT INTO published_tables (table_name, file_version, row_count, published_at, "
+            "audited_at, details) VALUES (?, ?, ?, ?, ?, ?)",
+            [name, self._version, self._session.count(name), since, audited_at, details],
+        )
+        self._session.execute(f"DELETE FROM stale_keys WHERE table_name = '{name}'")
+        for parent in self._catalog.derived:
+            if parent.suspects and parent.name in self._table.reads:
+                # made before its texts were repaired, it is made again after that
+                self._mark(self._table, "NULL", f"stale_keys WHERE table_name = '{parent.name}'")
+
+    def _note(self, other: Table) -> None:
+        """Notes which rows of a table that is made from this one, or refers to it, are stale."""
+        name, changed = self._table.name, quote(CHANGED)
+        written = {name, *(ledger.name for ledger in self._catalog.ledgers if self._table.source)}
+        if written & set(other.reads):
+            if self._changes is None or (other.suspects and self._has_losses):
+                self._mark(other)
+            elif tie := other.ties.get(name):
+                self._mark(other, tie, f"{changed} AS {quote(name)}")
+            elif name in other.ways:
+                by, to, own = other.ways[name]
+                reached = f"SELECT {own} FROM {changed} AS {quote(name)}"
+                self._mark(other, other.ties[by], f"{quote(by)} WHERE {to} IN ({reached})")
+            else:
+                self._mark(other)
+            return
+        for column, reference in other.references.items():
+            if reference.table == name and self._changes is None and not self._has_before:
+                self._mark(other)
+            elif reference.table == name:
+                key, old = quote(reference.column), BEFORE if self._changes is None else CHANGED
+                lost = f"SELECT {key} FROM {quote(old)} EXCEPT SELECT {key} FROM {quote(name)}"
+                orphans = f"{quote(other.name)} WHERE {quote(column)} IN ({lost})"
+                self._mark(other, quote(other.key) if other.key else "NULL", orphans)
+
+    def _mark(self, other: Table, key: str = "NULL", source: str = "") -> None:
+        """Notes the keys that are in a source, or every row."""
+        where = "" if key == "NULL" else " WHERE found.stale_key IS NOT NULL"
+        self._session.execute(
+            f"INSERT INTO stale_keys SELECT DISTINCT '{other.name}', found.stale_key FROM (SELECT "
+            f"CAST({key} AS VARCHAR(2048)) AS stale_key{f' FROM {source}' if source else ''}"
+            f") AS found{where}"
+        )
+
+    @property
+    def _is_stale(self) -> str:
+        return f"{quote(self._table.key or '')} IN (SELECT stale_key FROM {quote(STALE)})"
+
+    @property
+    def _parts(self) -> dict[str, str]:
+        return {name: f"{name} in part" for name in self._table.ties}
+
+    @property
+    def _referred(self) -> list[str]:
+        """The columns of the table that others refer to."""
+        found = [r for other in self._catalog.assets for r in other.references.values()]
+        return sorted({r.column for r in found if r.table == self._table.name})
+
+    def _is_much(self, keys: int) -> bool:
+        rows = self.last["row_count"] if self.last else 0
+        return keys > max(FEW_KEYS, MOST_STALE * rows)
+
+    def _copy(self, name: str, selected: str) -> None:
+        self._session.execute(f"CREATE TEMP TABLE {quote(name)} AS SELECT {selected}")
+
+    def _compare(self, now: str) -> None:
+        """Finds the rows that are other ones than before."""
+        before, now = f"SELECT * FROM {quote(BEFORE)}", f"SELECT * FROM {now}"
+        gone, new = f"({before} EXCEPT {now})", f"({now} EXCEPT {before})"
+        self._copy(CHANGED, f"* FROM ({gone} UNION ALL {new}) AS differing")
+        self._changes = self._session.count(CHANGED) > 0
+
+
+def recorded(table: Table, last: Row) -> tuple[list[AuditResult], list[Row]]:
+    """The results of a table's audits and its first rows, as `published_tables` says."""
+    details = json.loads(last["details"])
+    audits = [audit for audit in audits_of(table) if audit.name in details["checks"]]
+    results = [AuditResult(audit, *details["checks"][audit.name]) for audit in audits]
+    return results, details["preview"]
+
+
+def _as_json(row: Row) -> Row:
+    return {
+        name: value if value is None or isinstance(value, int | float) else as_text(value)
+        for name, value in row.items()
+    }

@@ -1,0 +1,12 @@
+-- One row is one table as it was last published, written in the same transaction as its rows.
+CREATE TABLE published_tables (
+    table_name VARCHAR(128) NOT NULL PRIMARY KEY, -- table
+    file_version VARCHAR(64) NOT NULL, -- fingerprint of its file, of its checks and of the code that fills it
+    row_count BIGINT NOT NULL, -- rows it had
+    published_at TIMESTAMP NOT NULL, -- when its rows last changed, UTC
+    audited_at TIMESTAMP NOT NULL, -- when every row was last audited, UTC
+    details VARCHAR(65535) NOT NULL -- its first rows, and the results of its checks, as JSON
+)
+-- a row a table
+DISTSTYLE ALL
+SORTKEY (table_name);
