@@ -48,7 +48,8 @@ class Upkeep:
     def __init__(
         self, session: Session, catalog: Catalog, table: Table, version: str, *, rebuild: bool
     ) -> None:
-        self._session, self._catalog, self._table, self._version = session, catalog, table, version
+        self.table, self._version = table, version
+        self._session, self._catalog = session, catalog
         self._now = datetime.now(UTC).replace(tzinfo=None)
         for book in catalog.maintenance:
             session.ensure(book)
@@ -79,7 +80,7 @@ class Upkeep:
 
     def build(self) -> None:
         """Makes the stale rows by the table's INSERT."""
-        table, name = self._table, quote(self._table.name)
+        table, name = self.table, quote(self.table.name)
         if self.scope is Scope.PART:
             insert = self.on_stale_part(table.insert or "", {table.name: NOW})
             self._session.execute(f"CREATE TEMP TABLE {quote(NOW)} ({bare_columns(table)})")
@@ -100,13 +101,13 @@ class Upkeep:
         """A statement, if in part on those rows of tied tables that stale rows are made from."""
         if self.scope is not Scope.PART:
             return statement
-        types = [column.type for column in self._table.columns if column.name == self._table.key]
+        types = [column.type for column in self.table.columns if column.name == self.table.key]
         self._copy(
             STALE,
             f"DISTINCT CAST(stale_key AS {types[0] if types else 'BIGINT'}) AS stale_key "
-            f"FROM stale_keys WHERE table_name = '{self._table.name}'",
+            f"FROM stale_keys WHERE table_name = '{self.table.name}'",
         )
-        for name, tie in self._table.ties.items():
+        for name, tie in self.table.ties.items():
             tied = f"* FROM {quote(name)} WHERE {tie} IN (SELECT stale_key FROM {quote(STALE)})"
             self._copy(self._parts[name], tied)
         return on_tables(statement, self._parts | (others or {}))
@@ -114,14 +115,14 @@ class Upkeep:
     def keep(self, condition: str, *, is_loss: bool = False) -> None:
         """Keeps the rows of a staging table that a load takes away, or has brought."""
         self._has_losses |= is_loss
-        kept, name = quote(CHANGED), quote(self._table.name)
-        columns = bare_columns(self._table)
+        kept, name = quote(CHANGED), quote(self.table.name)
+        columns = bare_columns(self.table)
         self._session.execute(f"CREATE TEMP TABLE IF NOT EXISTS {kept} ({columns})")
         self._session.execute(f"INSERT INTO {kept} SELECT * FROM {name} WHERE {condition}")
 
     def changed_in_place(self, *, is_known: bool) -> None:
         """Says that a load wrote the table, and whether the rows that were kept are its changes."""
-        table = self._table
+        table = self.table
         self.scope = Scope.ALL
         is_known &= self._is_known
         if not is_known or self._is_much(count := self._session.count(CHANGED)):
@@ -146,12 +147,12 @@ class Upkeep:
 
         `is_due` asks for an audit of all rows.
         """
-        audits = audits_of(self._table)
+        audits = audits_of(self.table)
         if self.scope is Scope.ALL:
             return audits, []
         made: list[Audit] = []
-        if self.scope is Scope.PART and self._table.key:
-            swap = self._parts | {self._table.name: NOW}
+        if self.scope is Scope.PART and self.table.key:
+            swap = self._parts | {self.table.name: NOW}
             partial = [audit for audit in audits if audit.is_partial]
             made = [replace(audit, query=on_tables(audit.query, swap)) for audit in partial]
         done = set() if is_due else {audit.name for audit in made}
@@ -163,12 +164,12 @@ class Upkeep:
         """Puts what was made in its place, and notes what it makes stale."""
         if self.scope is Scope.NOTHING:
             return
-        if self.scope is Scope.PART and self._table.insert:
-            self._session.merge(self._table, NOW, self._is_stale)
+        if self.scope is Scope.PART and self.table.insert:
+            self._session.merge(self.table, NOW, self._is_stale)
         else:
-            self._session.publish(self._table)
+            self._session.publish(self.table)
         published = self._session.rows("SELECT table_name FROM published_tables")
-        names = {row["table_name"] for row in published} - {self._table.name}
+        names = {row["table_name"] for row in published} - {self.table.name}
         for other in self._catalog.assets:
             if other.name in names and self._changes is not False:
                 self._note(other)
@@ -178,7 +179,7 @@ class Upkeep:
 
         `is_audit` says that the results are of all rows.
         """
-        name = self._table.name
+        name = self.table.name
         checks = {r.audit.name: (r.violations, list(map(_as_json, r.samples))) for r in results}
         details = json.dumps({"preview": list(map(_as_json, preview)), "checks": checks})
         if len(details.encode()) > DETAILS_BYTES:
@@ -198,14 +199,14 @@ class Upkeep:
         )
         self._session.execute(f"DELETE FROM stale_keys WHERE table_name = '{name}'")
         for parent in self._catalog.derived:
-            if parent.suspects and parent.name in self._table.reads:
+            if parent.suspects and parent.name in self.table.reads:
                 # made before its texts were repaired, it is made again after that
-                self._mark(self._table, "NULL", f"stale_keys WHERE table_name = '{parent.name}'")
+                self._mark(self.table, "NULL", f"stale_keys WHERE table_name = '{parent.name}'")
 
     def _note(self, other: Table) -> None:
         """Notes which rows of a table that is made from this one, or refers to it, are stale."""
-        name, changed = self._table.name, quote(CHANGED)
-        written = {name, *(ledger.name for ledger in self._catalog.ledgers if self._table.source)}
+        name, changed = self.table.name, quote(CHANGED)
+        written = {name, *(ledger.name for ledger in self._catalog.ledgers if self.table.source)}
         if written & set(other.reads):
             if self._changes is None or (other.suspects and self._has_losses):
                 self._mark(other)
@@ -238,17 +239,17 @@ class Upkeep:
 
     @property
     def _is_stale(self) -> str:
-        return f"{quote(self._table.key or '')} IN (SELECT stale_key FROM {quote(STALE)})"
+        return f"{quote(self.table.key or '')} IN (SELECT stale_key FROM {quote(STALE)})"
 
     @property
     def _parts(self) -> dict[str, str]:
-        return {name: f"{name} in part" for name in self._table.ties}
+        return {name: f"{name} in part" for name in self.table.ties}
 
     @property
     def _referred(self) -> list[str]:
         """The columns of the table that others refer to."""
         found = [r for other in self._catalog.assets for r in other.references.values()]
-        return sorted({r.column for r in found if r.table == self._table.name})
+        return sorted({r.column for r in found if r.table == self.table.name})
 
     def _is_much(self, keys: int) -> bool:
         rows = self.last["row_count"] if self.last else 0

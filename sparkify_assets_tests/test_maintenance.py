@@ -1,0 +1,245 @@
+"""A table that is maintained by key holds what it would hold if it were made again as a whole."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from tempfile import mkdtemp
+from typing import Any
+
+import dagster as dg
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from sparkify_assets import maintenance
+from sparkify_assets_tests.platform import (
+    SONG,
+    Platform,
+    failed_checks,
+    failure_of,
+)
+from sparkify_assets_tests.test_events import NOON, visit
+from sparkify_assets_tests.test_parity import plain
+
+DAY = 86_400_000
+TITLES = ("Slow Tide", "UppgjÃ¶r", "CafÃ©", "Echo", "Don\x19t", "Plain & Simple", "A &amp; B")
+ARTISTS = ("Velvet", "BjÃ¶rk", "Pale &amp; Co")
+
+
+def rebuilt(platform: Platform) -> dict[str, Any]:
+    """A run config by which every derived table is made again as a whole."""
+    return {"ops": {t.name: {"config": {"rebuild": True}} for t in platform.catalog.derived}}
+
+
+def content(platform: Platform) -> dict[str, list[Any]]:
+    """All rows of the derived tables, in one order."""
+    return {
+        table.name: sorted(
+            (tuple(map(plain, row)) for row in platform.rows(f"SELECT * FROM {table.name}")),
+            key=repr,
+        )
+        for table in platform.catalog.derived
+    }
+
+
+def refresh(platform: Platform, *assets: str, **config: Any) -> dg.ExecuteInProcessResult:
+    result = platform.run(*assets, **config)
+    assert result.success, failure_of(result)
+    return result
+
+
+def unchanged(result: dg.ExecuteInProcessResult) -> set[str]:
+    """The tables that a run left as they were."""
+    events = result.get_asset_materialization_events()
+    found = [e.step_materialization_data.materialization for e in events]
+    return {m.asset_key.to_user_string() for m in found if "unchanged_since" in m.metadata}
+
+
+class Files:
+    """Files of a log and a catalogue that come, change and go by chance."""
+
+    def __init__(self, platform: Platform, seed: int) -> None:
+        self.platform, self.rng, self.number = platform, Random(seed), 0
+        for folder in (platform.song_data, platform.log_data):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def events(self, visits: int) -> Iterator[dict[str, Any]]:
+        rng = self.rng
+        for _ in range(visits):
+            start = NOON + self.number * DAY + rng.randint(-DAY // 2, DAY // 2)
+            session = rng.choice((rng.randint(1, 9), rng.randint(100, 500)))
+            for event in visit(rng, rng.choice((None, 1, 2, 3, 4, 5)), session, start):
+                song: dict[str, Any] = {}
+                if event["page"] == "NextSong":
+                    song = {"song": rng.choice(TITLES), "artist": rng.choice(ARTISTS)}
+                    song["length"] = rng.choice((100.0, 200.5, None))
+                yield event | song
+
+    def write(self, path: Path, visits: int) -> None:
+        path.write_text("".join(json.dumps(event) + "\n" for event in self.events(visits)))
+
+    def new_day(self, visits: int) -> None:
+        self.number += 1
+        self.write(self.platform.log_data / f"{self.number:03}.json", visits)
+
+    def some_day(self) -> Path:
+        return self.rng.choice(sorted(self.platform.log_data.iterdir()))
+
+    def song(self, number: int) -> None:
+        song = {"song_id": f"SO{self.rng.randint(1, 6)}", "artist_id": f"AR{number % 3}"}
+        song |= {"title": self.rng.choice(TITLES), "artist_name": self.rng.choice(ARTISTS)}
+        song |= {"duration": self.rng.choice((100.0, 201.0)), "artist_location": "MalmÃ¶"}
+        (self.platform.song_data / f"{number:03}.json").write_text(json.dumps(SONG | song))
+
+
+def machine(make: Callable[[], Platform]) -> type[RuleBasedStateMachine]:
+    """What happens to a platform, in any order."""
+
+    class Maintenance(RuleBasedStateMachine):
+        @initialize(seed=st.integers(0, 10_000))
+        def first_load(self, seed: int) -> None:
+            self.platform = make()
+            self.files = Files(self.platform, seed)
+            for number in range(3):
+                self.files.song(number)
+            self.files.new_day(40)
+            refresh(self.platform, *self.platform.sql_tables())
+
+        @rule(visits=st.integers(1, 5))
+        def a_day_comes(self, visits: int) -> None:
+            self.files.new_day(visits)
+
+        @rule()
+        def a_day_is_replaced(self) -> None:
+            self.files.write(self.files.some_day(), visits=4)
+
+        @rule()
+        def a_day_is_mended(self) -> None:
+            path = self.files.some_day()
+            path.write_text(path.read_text().replace('"free"', '"paid"') + "\n")
+
+        @rule()
+        def a_day_is_deleted(self) -> None:
+            if len(list(self.platform.log_data.iterdir())) > 1:
+                self.files.some_day().unlink()
+
+        @rule()
+        def a_day_is_copied(self) -> None:
+            self.files.number += 1
+            shutil.copy(self.files.some_day(), self.platform.log_data / f"{self.files.number}.json")
+
+        @rule(number=st.integers(0, 9))
+        def a_song_comes_or_changes(self, number: int) -> None:
+            self.files.song(number)
+
+        @rule(data=st.data())
+        def a_file_of_sql_changes(self, data: st.DataObject) -> None:
+            table = data.draw(st.sampled_from(self.platform.catalog.derived))
+            table.path.write_text(table.path.read_text(encoding="utf-8") + "\n-- again\n")
+
+        @rule(data=st.data())
+        def some_tables_are_materialized(self, data: st.DataObject) -> None:
+            names = st.sampled_from(self.platform.sql_tables())
+            refresh(self.platform, *data.draw(st.lists(names, min_size=1, unique=True)))
+
+        @rule(data=st.data())
+        def a_run_breaks_off(self, data: st.DataObject) -> None:
+            name = data.draw(st.sampled_from(self.platform.sql_tables()))
+            with pytest.MonkeyPatch.context() as patch:
+                record = maintenance.Upkeep.record
+
+                def failing(upkeep: maintenance.Upkeep, *args: Any, **options: Any) -> None:
+                    record(upkeep, *args, **options)
+                    if upkeep.table.name == name:
+                        raise KeyboardInterrupt
+
+                patch.setattr(maintenance.Upkeep, "record", failing)
+                with suppress(KeyboardInterrupt):
+                    self.platform.run(*self.platform.sql_tables())
+
+        def teardown(self) -> None:
+            if not hasattr(self, "platform"):
+                return
+            refresh(self.platform, *self.platform.sql_tables())
+            kept = content(self.platform)
+            derived = [table.name for table in self.platform.catalog.derived]
+            refresh(self.platform, *derived, config=rebuilt(self.platform))
+            for name, rows in content(self.platform).items():
+                assert kept[name] == rows, name
+
+    return Maintenance
+
+
+def run_machine(make: Callable[[], Platform], examples: int, steps: int) -> None:
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        machine(make),
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_incremental_equals_rebuilt(tmp_path: Path) -> None:
+    def make() -> Platform:
+        platform = Platform(Path(mkdtemp(dir=tmp_path)))
+        assert platform.sql.is_dir()
+        return platform
+
+    run_machine(make, examples=3, steps=8)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> tuple[Platform, Files]:
+    """A platform that has loaded some days."""
+    platform = Platform(tmp_path)
+    files = Files(platform, seed=1)
+    for number in range(3):
+        files.song(number)
+    for _ in range(3):
+        files.new_day(20)
+    assert platform.sql.is_dir()
+    refresh(platform)
+    return platform, files
+
+
+def test_nothing_new_is_nothing_done(kept: tuple[Platform, Files]) -> None:
+    platform, _ = kept
+    query = "SELECT * FROM published_tables ORDER BY table_name"
+    before, result = platform.rows(query), refresh(platform)
+    assert unchanged(result) == set(platform.sql_tables())
+    assert platform.rows(query) == before
+    assert platform.rows("SELECT * FROM stale_keys") == []
+    first = platform.run()
+    assert failed_checks(first) == failed_checks(result)
+    names = {
+        check for table in platform.catalog.assets for check in checks_of(platform, table.name)
+    }
+    evaluated = first.get_asset_check_evaluations()
+    assert {(e.asset_key.to_user_string(), e.check_name) for e in evaluated} == names
+
+
+def checks_of(platform: Platform, table: str) -> set[tuple[str, str]]:
+    graph = platform.defs().resolve_asset_graph()
+    keys = graph.get_check_keys_for_assets({dg.AssetKey(table)})
+    return {(table, key.name) for key in keys}
+
+
+def test_a_changed_file_of_sql_makes_its_table_again_and_what_is_made_from_it(
+    kept: tuple[Platform, Files],
+) -> None:
+    platform, _ = kept
+    file = platform.sql / "star/songplays.sql"
+    file.write_text(file.read_text(encoding="utf-8") + "\n-- again\n")
+    made = set(platform.sql_tables()) - unchanged(refresh(platform))
+    assert made == {
+        *("songplays", "catalogue_coverage", "most_played_artists", "most_played_songs"),
+        *("plays_by_day", "plays_by_hour", "plays_by_level", "plays_by_location", "user_activity"),
+        "level_changes",
+    }
