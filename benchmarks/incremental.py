@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 
 import dagster as dg
 
+from benchmarks.simulator import Plan, write_event_files
 from sparkify_assets.definitions import build_defs
 from sparkify_assets.settings import Settings
-from sparkify_assets.simulator import Plan, write_event_files
 
 EVENTS_A_DAY = 270  # as in the real files
 

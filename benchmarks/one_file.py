@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sparkify_assets.simulator import Plan, write_event_files, write_song_files
+from benchmarks.simulator import Plan, write_event_files, write_song_files
 from sparkify_assets_tests.processes import checkout, start
 
 BYTES_AN_EVENT = 450

@@ -25,7 +25,6 @@ from sparkify_assets.presentation import (
 )
 from sparkify_assets.publishing import Results, evaluate, publish, require
 from sparkify_assets.sources.base import Source
-from sparkify_assets.sources.sample import SampleSource
 from sparkify_assets.text_repair import repair_table
 from sparkify_assets.values import verify_readable
 from sparkify_assets.warehouse.base import Session, Warehouse
@@ -57,37 +56,15 @@ class LoadConfig(PublishConfig):
     )
 
 
-def source_asset(source: Source) -> dg.AssetsDefinition | dg.AssetSpec:
-    """The files of a source: written by this asset for the sample data, external otherwise."""
-    spec = dg.AssetSpec(
+def source_asset(source: Source) -> dg.AssetSpec:
+    """The files of a source: an external asset, which no run materializes."""
+    return dg.AssetSpec(
         source.name,
         group_name="source",
         kinds=source.kinds,
         description=source.description,
         metadata={"dagster/uri": source.uri},
     )
-    if not isinstance(source, SampleSource):
-        return spec
-
-    @dg.multi_asset(name=source.name, specs=[spec])
-    def write_sample(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        with user_errors_as_failures():
-            written = source.write()
-        context.log.info(
-            f"{source.name}: {written.files:,} sample files in {source.address}, "
-            f"{written.changed:,} changed"
-        )
-        return dg.MaterializeResult(
-            asset_key=source.name,
-            metadata={
-                "files": written.files,
-                "files_changed": written.changed,
-                "bytes": written.bytes,
-            },
-            data_version=dg.DataVersion(repr(source.plan)),
-        )
-
-    return write_sample
 
 
 def staging_asset(

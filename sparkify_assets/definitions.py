@@ -24,7 +24,7 @@ def build_defs(*, settings: Settings, sql: Path = SQL) -> dg.Definitions:
     """Definitions for these settings and a folder of tables: used by the server and by tests."""
     catalog, sources, warehouse = Catalog.load(sql), sources_of(settings), warehouse_of(settings)
     share, kind, days = settings.max_rejected_share, warehouse.kind, settings.audit_days
-    assets = [
+    assets: list[dg.AssetSpec | dg.AssetsDefinition] = [
         *(source_asset(source) for source in sources.values()),
         *(
             staging_asset(

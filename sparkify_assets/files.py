@@ -7,7 +7,6 @@ A link is followed to what it leads to. Whatever else has the name of a file tha
 import errno
 import os
 import stat
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,8 +24,8 @@ def writable(path: Path) -> Path:
     return target
 
 
-def replace(path: Path, text: str | Iterable[str]) -> None:
-    """Puts a text, or the pieces of one, into a file, whole or not at all.
+def replace(path: Path, text: str) -> None:
+    """Puts a text into a file, whole or not at all.
 
     Raises:
         OSError: it cannot be written; what was there is as it was, and nothing is beside it.
@@ -35,8 +34,7 @@ def replace(path: Path, text: str | Iterable[str]) -> None:
     beside = target.with_name(f".sparkify_assets-{os.getpid()}")
     try:
         beside.unlink(missing_ok=True)  # of a process that was killed
-        with beside.open("w", encoding="utf-8") as file:
-            file.writelines([text] if isinstance(text, str) else text)
+        beside.write_text(text, encoding="utf-8")
         beside.replace(target)
     except BaseException:
         with suppress(OSError):

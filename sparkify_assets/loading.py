@@ -167,7 +167,7 @@ class StagingLoad:
             uri
             for uri, item in listed.items()
             if (item in unchanged and not is_current[uri])
-            or (item is None and uri.startswith(within))
+            or (item is None and (self.source.is_sample or uri.startswith(within)))
         )
         if self.full_reload or self._must_rebuild(session, history, vanished):
             return _Plan({}, [*history.values()], [*self._listed.values()], 0, 0, is_rebuild=True)
@@ -214,7 +214,7 @@ class StagingLoad:
                     f"or rebuild the table from the new place alone: {self._full_reload}"
                 )
             return True
-        if not history or (vanished and source.is_sample and not self.prefix):
+        if not history or (vanished and source.is_sample):  # or installed elsewhere by now
             return True
         difference = session.shape(self.table)
         if difference == "":

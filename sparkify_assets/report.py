@@ -229,8 +229,7 @@ def _date(day: date) -> str:
 
 
 def _place(source_root: str) -> str:
-    place = address_of(source_root.removeprefix(SAMPLE))
-    return f"the sample data in {place}" if source_root.startswith(SAMPLE) else place
+    return "the sample data" if source_root.startswith(SAMPLE) else address_of(source_root)
 
 
 def _share(part: int, whole: int) -> str:

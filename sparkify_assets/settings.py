@@ -103,7 +103,6 @@ class Settings(Environment):
     log_data: str | None = None
     s3_anonymous: bool = False
     s3_work: str | None = None
-    sample_scale: float = Field(1, gt=0, le=1_000, allow_inf_nan=False)
     max_rejected_share: float = Field(0.01, ge=0, le=1)
     audit_days: float = Field(7, ge=0, le=365)  # between two audits of all rows
 

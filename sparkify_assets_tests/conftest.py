@@ -16,7 +16,8 @@ import trustme
 from filelock import FileLock
 from redshift_connector.cursor import Cursor
 
-from sparkify_assets import s3_access, scratch, simulator
+from benchmarks import simulator
+from sparkify_assets import s3_access, scratch
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.definitions import SQL
 from sparkify_assets.sources import s3

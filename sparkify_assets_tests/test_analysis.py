@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sparkify_assets import simulator
+from benchmarks import simulator
 from sparkify_assets.definitions import SQL
 from sparkify_assets_tests import star
 from sparkify_assets_tests.platform import Platform, RedshiftPlatform, failure_of

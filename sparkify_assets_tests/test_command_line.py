@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sparkify_assets_tests.platform import ASSETS, RedshiftPlatform
+from sparkify_assets_tests.platform import ASSETS, GROUPS, RedshiftPlatform
 from sparkify_assets_tests.processes import checkout, run
+
+MATERIALIZED = ASSETS - GROUPS["source"]
 
 
 @pytest.fixture
@@ -16,12 +18,12 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_refresh_reads_well_and_ends_with_the_answer(home: Path) -> None:
-    done = run(home, "dg launch --job refresh", SPARKIFY_SAMPLE_SCALE="0.2")
+    done = run(home, "dg launch --job refresh")
     assert done.returncode == 0, done.stdout
     lines = done.stdout.splitlines()
     said = [line for line in lines if re.match(r"\d\d:\d\d:\d\d INFO    \w+: ", line)]
-    assert {line.split()[2] for line in said} == {f"{asset}:" for asset in ASSETS}
-    assert len(said) <= 2 * len(ASSETS)
+    assert {line.split()[2] for line in said} == {f"{asset}:" for asset in MATERIALIZED}
+    assert len(said) <= 2 * len(MATERIALIZED)
     assert re.search(r"songplays: [\d,]+ rows, 6 of 6 checks passed, [\d.]+ s", done.stdout)
     assert not re.search("DEBUG|Traceback|Warning", done.stdout)
     head = next(i for i, line in enumerate(lines) if line.startswith("rank "))
@@ -43,16 +45,15 @@ def test_refresh_reads_well_and_ends_with_the_answer(home: Path) -> None:
 def test_redshift_is_a_matter_of_the_environment(home: Path, redshift: RedshiftPlatform) -> None:
     done = run(
         home,
-        "dg launch --assets 'key:song_files or key:staging_songs'",
+        "dg launch --assets staging_songs",
         SPARKIFY_TARGET="redshift",
         SPARKIFY_S3_WORK=redshift.settings["s3_work"],
-        SPARKIFY_SAMPLE_SCALE="0.2",
     )
     assert done.returncode == 0, done.stdout
-    assert "staging_songs: 200 rows, " in done.stdout
+    assert "staging_songs: 1,000 rows, " in done.stdout
     assert not re.search("DEBUG|Traceback|Warning", done.stdout)
     assert redshift.server.password not in done.stdout
-    assert redshift.rows("SELECT COUNT(*) FROM staging_songs") == [(200,)]
+    assert redshift.rows("SELECT COUNT(*) FROM staging_songs") == [(1_000,)]
     assert not (home / "sparkify.duckdb").exists()
 
 

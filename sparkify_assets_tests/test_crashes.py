@@ -20,7 +20,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from sparkify_assets import simulator
+from benchmarks import simulator
 from sparkify_assets_tests.platform import EVENT, Platform, failure_of, instance
 from sparkify_assets_tests.processes import process
 

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from sparkify_assets import report, simulator
+from sparkify_assets import report
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
 from sparkify_assets.warehouse.landing import landing_for
@@ -199,27 +199,3 @@ def test_a_warehouse_may_be_a_link(old: bool, tmp_path: Path) -> None:
             session.rows("CREATE TABLE IF NOT EXISTS t (a INTEGER)")
     assert (tmp_path / "link.duckdb").is_symlink()
     assert (tmp_path / "warehouse.duckdb").is_file()
-
-
-@pytest.mark.parametrize("obstacle", OBSTACLES)
-def test_sample_data_takes_the_place_of_no_other_thing(
-    obstacle: Callable[[Path], None], tmp_path: Path
-) -> None:
-    plan = simulator.Plan(songs=1, events=2, days=2)
-    simulator.write_event_files(tmp_path, plan)
-    path = tmp_path / "2018/11/2018-11-02-events.json"
-    path.unlink()
-    obstacle(path)
-    before = identity(path)
-    with pytest.raises(OSError, match=f"{NO_FILE}.*2018-11-02-events.json"):
-        simulator.write_event_files(tmp_path, plan)
-    assert identity(path) == before
-
-
-def test_sample_data_that_meets_an_obstacle_says_so(platform: Platform) -> None:
-    platform.settings |= {"song_data": None, "log_data": None, "sample_scale": 0.01}
-    folder = Path("data/sample/log_data")
-    simulator.write_event_files(folder, simulator.Plan.of_scale(0.01))
-    (folder / "2018/11/2018-11-01-events.json").unlink()
-    os.mkfifo(folder / "2018/11/2018-11-01-events.json")
-    assert f"event_files: [Errno 17] {NO_FILE}" in failure_of(platform.run("event_files"))

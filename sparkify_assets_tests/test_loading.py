@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import duckdb
 import pytest
@@ -22,10 +23,8 @@ from sparkify_assets.findings import Load
 from sparkify_assets.loading import StagingLoad, prepared_load
 from sparkify_assets.maintenance import Upkeep
 from sparkify_assets.settings import Settings
-from sparkify_assets.simulator import Plan
 from sparkify_assets.sources.base import LocalFile, Source, open_object, verify_unchanged
 from sparkify_assets.sources.folder import FolderSource
-from sparkify_assets.sources.sample import SampleSource
 from sparkify_assets.warehouse import warehouse_of
 from sparkify_assets.warehouse.base import Session, Warehouse
 from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
@@ -83,9 +82,8 @@ class Loader:
     ) -> Load:
         """Loads the folder, and makes sure that the balances hold afterwards, whatever happens."""
         catalog = Catalog.load(self.sql)
-        source = FolderSource("event_files", "SPARKIFY_LOG_DATA", self.root)
-        if self.is_sample:
-            source = SampleSource("event_files", None, self.root, Plan())
+        variable = None if self.is_sample else "SPARKIFY_LOG_DATA"
+        source = FolderSource("event_files", variable, self.root)
         try:
             return load_source(
                 self.warehouse,
@@ -593,16 +591,56 @@ def test_batches_make_no_difference(
     assert loader.said[-1] == "staging_events: read 1.1 of 1.1 MB"
 
 
-def test_sample_source_converges(loader: Loader) -> None:
-    """The sample data is made anew when its size changes: what vanished goes without asking."""
+def archive(loader: Loader, *numbers: int) -> None:
+    """Writes sample data as the package ships it."""
+    loader.root.mkdir(exist_ok=True)
+    with ZipFile(loader.root / "log_data.zip", "w") as made:
+        for number in numbers:
+            made.writestr(f"2018/{number}.json", json.dumps(event(number)))
+
+
+def elsewhere(loader: Loader) -> tuple[int, int, int, int]:
+    """The package is installed in another folder, and the old one is still there."""
+    loader.root = shutil.copytree(loader.root, loader.folder / "elsewhere")
+    return 2, 0, 0, 0
+
+
+def again(loader: Loader) -> tuple[int, int, int, int]:
+    """The package is installed again: its files have other times."""
+    os.utime(loader.root / "log_data.zip", (1, 1))
+    return 0, 2, 0, 0
+
+
+def upgraded(loader: Loader) -> tuple[int, int, int, int]:
+    """A version of the package with other sample data."""
+    archive(loader, 2, 3, 4)
+    os.utime(loader.root / "log_data.zip", (1, 1))
+    return 2, 1, 0, 0
+
+
+def from_written_files(loader: Loader) -> tuple[int, int, int, int]:
+    """What was loaded was made by a version that wrote its sample data into a folder."""
+    loader.change(
+        "UPDATE load_history SET source_root = 'sample:file:///home/you/data/sample/log_data', "
+        "uri = REPLACE(uri, 'log_data.zip!/', '')"
+    )
+    return 2, 0, 0, 0
+
+
+@pytest.mark.parametrize("change", [elsewhere, again, upgraded, from_written_files])
+def test_sample_data_of_another_installation_replaces_the_old(
+    loader: Loader, change: Callable[[Loader], tuple[int, int, int, int]]
+) -> None:
     loader.is_sample = True
-    loader.write("a.json", 1, 2, text="nothing")
-    loader.write("b.json", 3)
+    archive(loader, 1, 2)
     loader.load()
-    (loader.root / "a.json").unlink()
-    assert counts(loader.load()) == (1, 0, 0, 0)
-    assert loader.events() == {"b.json": [3]}
-    assert counts(loader.load()) == (0, 0, 1, 0)
+    expected = change(loader)
+    assert counts(loader.load()) == expected
+    numbers = [2, 3, 4] if change is upgraded else [1, 2]
+    assert loader.events() == {f"{number}.json": [number] for number in numbers}
+    assert counts(loader.load()) == (0, 0, len(numbers), 0)
+    roots = loader.query("SELECT DISTINCT source_root FROM load_history")
+    assert roots == [("sample:event_files",)]
 
 
 def test_sample_table_of_another_shape_is_rebuilt(loader: Loader) -> None:
@@ -626,7 +664,7 @@ def test_real_source_replaces_the_sample_but_not_the_other_way(
     assert counts(loader.load()) == (1, 0, 0, 0)
     assert loader.events() == {"c.json": [5]}
     loader.root, loader.is_sample = sample, True
-    with pytest.raises(SparkifyError, match="the sample data now means sample:file://"):
+    with pytest.raises(SparkifyError, match="the sample data now means sample:event_files"):
         loader.load()
     assert loader.events() == {"c.json": [5]}
 
@@ -759,17 +797,6 @@ def test_prefix_does_not_rebuild_what_is_outside_of_it(parted: Loader) -> None:
         parted.load(prefix="2018/12")
     assert parted.state() == before
     assert counts(parted.load()) == (4, 0, 0, 0)
-
-
-def test_prefix_of_the_sample_keeps_what_is_outside_of_it(loader: Loader) -> None:
-    loader.is_sample = True
-    loader.write("2018/11/a.json", 1)
-    loader.write("2018/12/b.json", 2)
-    loader.write("2018/12/c.json", 3)
-    loader.load()
-    (loader.root / "2018/12/c.json").unlink()
-    assert counts(loader.load(prefix="2018/12")) == (0, 0, 1, 1)
-    assert loader.events() == {"a.json": [1], "b.json": [2], "c.json": [3]}
 
 
 def test_two_tables_share_the_ledgers(loaded: Loader) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sparkify_assets import simulator
+from benchmarks import simulator
 from sparkify_assets_tests.platform import Platform, RedshiftPlatform, failure_of
 
 TIMES_AND_RUNS = ("loaded_at", "last_loaded_at", "run_id")

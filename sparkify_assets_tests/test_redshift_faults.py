@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sparkify_assets import simulator
+from benchmarks import simulator
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.warehouse import redshift
 from sparkify_assets_tests.platform import (

@@ -22,22 +22,18 @@ def test_defaults_need_nothing() -> None:
     settings = Settings.from_environment()
     assert settings.target == "duckdb"
     assert settings.duckdb_path == Path("sparkify.duckdb")
-    assert settings.sample_scale == 1
     assert settings.max_rejected_share == 0.01
     sources = sources_of(settings)
     assert all(source.is_sample for source in sources.values())
-    assert sources["event_files"].address == str(Path.cwd() / "data" / "sample" / "log_data")
 
 
 def test_values_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SPARKIFY_DUCKDB_PATH", "other.duckdb")
     monkeypatch.setenv("SPARKIFY_SONG_DATA", "songs")
     monkeypatch.setenv("SPARKIFY_LOG_DATA", "~/logs")
-    monkeypatch.setenv("SPARKIFY_SAMPLE_SCALE", "2.5")
     monkeypatch.setenv("SPARKIFY_MAX_REJECTED_SHARE", "0")
     settings = Settings.from_environment()
     assert settings.duckdb_path == Path("other.duckdb")
-    assert settings.sample_scale == 2.5
     assert settings.max_rejected_share == 0
     sources = sources_of(settings)
     assert sources["song_files"].address == str(tmp_path / "songs")
@@ -71,8 +67,7 @@ def test_a_path_may_name_anything_here(monkeypatch: pytest.MonkeyPatch, path: st
         ({"SPARKIFY_MAX_REJECTED_SHARE": "-0.1"}, "SPARKIFY_MAX_REJECTED_SHARE is wrong: input"),
         ({"SPARKIFY_MAX_REJECTED_SHARE": "few"}, "SPARKIFY_MAX_REJECTED_SHARE is wrong: input"),
         ({"SPARKIFY_MAX_REJECTED_SHARE": "nan"}, "SPARKIFY_MAX_REJECTED_SHARE is wrong: input"),
-        ({"SPARKIFY_SAMPLE_SCALE": "0"}, "SPARKIFY_SAMPLE_SCALE is wrong: input"),
-        ({"SPARKIFY_SAMPLE_SCALE": "inf"}, "SPARKIFY_SAMPLE_SCALE is wrong: input"),
+        ({"SPARKIFY_SAMPLE_SCALE": "2"}, "SPARKIFY_SAMPLE_SCALE is not a variable of Sparkify[.]"),
         ({"SPARKIFY_DUCKDB_PATH": ":memory:"}, "SPARKIFY_DUCKDB_PATH is wrong: it names no"),
         ({"SPARKIFY_DUCKDB_PATH": "md:cloud"}, "SPARKIFY_DUCKDB_PATH is wrong: it names no"),
         ({"SPARKIFY_DUCKDB_PATH": "caf\udce9"}, "SPARKIFY_DUCKDB_PATH is wrong: .* no UTF-8 text"),
@@ -126,9 +121,9 @@ def test_the_home_of_nobody_is_a_folder_like_others(monkeypatch: pytest.MonkeyPa
 
 def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPARKIFY_TARGET", "x")
-    monkeypatch.setenv("SPARKIFY_SAMPLE_SCALE", "x")
+    monkeypatch.setenv("SPARKIFY_MAX_REJECTED_SHARE", "x")
     monkeypatch.setenv("SPARKIFY_COLOUR", "x")
-    with pytest.raises(SparkifyError, match=r"COLOUR.*TARGET.*SAMPLE_SCALE.*\.env in this"):
+    with pytest.raises(SparkifyError, match=r"COLOUR.*TARGET.*MAX_REJECTED_SHARE.*\.env in this"):
         Settings.from_environment()
 
 

@@ -7,17 +7,19 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from heapq import merge
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
-from sparkify_assets.simulator import MARKER, Plan, main, write_event_files, write_song_files
+from benchmarks.simulator import MARKER, Plan, main, write_event_files, write_song_files
+from sparkify_assets.sources import SAMPLE_DATA
 
 Records = list[dict[str, Any]]
 SONG_KEYS = """num_songs artist_id artist_latitude artist_longitude artist_location artist_name
@@ -263,7 +265,7 @@ def test_the_same_plan_gives_the_same_bytes_in_any_process(tmp_path: Path) -> No
     for name in ("1", "2"):
         for shape in ((), ("--one-file",)):
             into = str(tmp_path / name / "".join(shape))
-            command = ["-m", "sparkify_assets.simulator", "--scale", "0.1", *shape, "--into", into]
+            command = ["benchmarks/simulator.py", "--scale", "0.1", *shape, "--into", into]
             environment = {**os.environ, "PYTHONHASHSEED": name, "TZ": f"Etc/GMT-{name}"}
             root = Path(__file__).parents[1]
             subprocess.run([sys.executable, *command], env=environment, cwd=root, check=True)
@@ -300,6 +302,32 @@ def test_a_folder_of_others_is_refused(tmp_path: Path, write: Any) -> None:
         write(tmp_path, SMALL)
     assert str(tmp_path) in str(error.value)
     assert content(tmp_path) == {"TRAAA.json": b"precious"}
+
+
+def archived(folder: Path) -> dict[str, bytes]:
+    """What the archive of a folder holds, in its order."""
+    with ZipFile(folder / f"{folder.name}.zip") as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.mark.parametrize("name", ["song_data", "log_data"])
+def test_the_sample_data_of_the_package_is_what_the_default_plan_writes(
+    name: str, written: Path
+) -> None:
+    assert [*archived(SAMPLE_DATA / name).items()] == [*content(written / name).items()]
+
+
+def test_archives_are_the_same_whenever_they_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for moment in (1_000_000_000, 2_000_000_000):
+        monkeypatch.setattr(time, "time", lambda moment=moment: moment)
+        main(["--zip", "--scale", "0.1", "--into", str(tmp_path / str(moment))])
+    first, second = (data_files(folder) for folder in sorted(tmp_path.iterdir()))
+    assert [path.name for path in first] == ["log_data.zip", "song_data.zip"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    write_song_files(tmp_path / "song_data", SMALL)
+    assert archived(first[1].parent) == content(tmp_path / "song_data")
 
 
 def test_plans_of_a_scale() -> None:
@@ -419,22 +447,6 @@ def test_a_user_who_cancels_is_never_seen_again(large: Records) -> None:
     assert 3 < len(gone) < len(last) / 2
     assert len(set(gone)) == len(gone)
     assert all(last[user]["auth"] == "Cancelled" for user in gone)
-
-
-def test_the_one_file_is_whole_or_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_event_files(tmp_path, SMALL, one_file=True)
-    before = content(tmp_path)
-
-    def failing(*lives: Any) -> Iterator[Any]:
-        yield from islice(merge(*lives), 500)
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr("sparkify_assets.simulator.merge", failing)
-    with pytest.raises(OSError, match="No space left"):
-        write_event_files(tmp_path, Plan.of_scale(0.2), one_file=True)
-    assert content(tmp_path) == before
 
 
 def test_one_shape_takes_the_place_of_the_other(tmp_path: Path) -> None:

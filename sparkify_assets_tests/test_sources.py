@@ -146,8 +146,8 @@ def test_file_instead_of_a_folder(root: Path) -> None:
         source(root / "a.json").objects()
 
 
-def test_missing_sample_data_says_how_to_make_it(root: Path) -> None:
-    with pytest.raises(SparkifyError, match="dg launch --assets song_files"):
+def test_missing_sample_data_says_what_to_do(root: Path) -> None:
+    with pytest.raises(SparkifyError, match=r"none does not exist\. Install sparkify_assets again"):
         FolderSource("song_files", None, root / "none").objects()
 
 
@@ -357,11 +357,11 @@ def test_vanished_object(root: Path) -> None:
 def test_sources_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     sample = sources_of(Settings())
-    assert {s.name: s.address for s in sample.values()} == {
-        "song_files": f"{tmp_path}/data/sample/song_data",
-        "event_files": f"{tmp_path}/data/sample/log_data",
+    assert all(source.is_sample for source in sample.values())
+    assert {s.root: [Path(o.address).name for o in s.objects()] for s in sample.values()} == {
+        "sample:song_files": ["song_data.zip"],
+        "sample:event_files": ["log_data.zip"],
     }
-    assert all(s.is_sample and s.root == f"sample:file://{s.address}" for s in sample.values())
     monkeypatch.setenv("HOME", "/home/somebody")
     chosen = sources_of(Settings(song_data="songs", log_data="~/logs"))
     assert [s.uri for s in chosen.values()] == [

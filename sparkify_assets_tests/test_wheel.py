@@ -25,7 +25,8 @@ def test_the_installed_wheel_loads_its_definitions(tmp_path: Path) -> None:
     subprocess.run(built, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert "sparkify_assets/report.html.jinja" in names
+    for name in ("report.html.jinja", *(f"sample/{n}/{n}.zip" for n in ("song_data", "log_data"))):
+        assert f"sparkify_assets/{name}" in names
     packed = {name for name in names if name.endswith(".sql")}
     assert packed == {f"sparkify_assets/sql/{p.relative_to(SQL)}" for p in SQL.glob("*/*.sql")}
 

@@ -4,23 +4,22 @@ import os
 from pathlib import Path
 
 from sparkify_assets.settings import Settings
-from sparkify_assets.simulator import Plan
 from sparkify_assets.sources.base import Source
 from sparkify_assets.sources.folder import FolderSource
-from sparkify_assets.sources.sample import FOLDER, SampleSource
+
+SAMPLE_DATA = Path(__file__).resolve().parents[1] / "sample"  # made by benchmarks/simulator.py
 
 
 def sources_of(settings: Settings) -> dict[str, Source]:
-    """The two sources by name: where the settings say, or the sample data below this folder."""
+    """The two sources by name: where the settings say, or the sample data of the package."""
     chosen = {
         "song_files": ("SPARKIFY_SONG_DATA", settings.song_data, "song_data"),
         "event_files": ("SPARKIFY_LOG_DATA", settings.log_data, "log_data"),
     }
-    plan = Plan.of_scale(settings.sample_scale)
     sources: dict[str, Source] = {}
     for name, (variable, place, sample) in chosen.items():
         if place is None:
-            sources[name] = SampleSource(name, None, FOLDER.absolute() / sample, plan)
+            sources[name] = FolderSource(name, None, SAMPLE_DATA / sample)
         elif not place.startswith("s3://"):
             sources[name] = FolderSource(name, variable, _folder(place))
         else:

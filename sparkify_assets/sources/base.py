@@ -15,6 +15,7 @@ from typing import ClassVar
 from sparkify_assets.errors import SparkifyError, printable
 
 SAMPLE = "sample:"  # how the root of the sample data begins
+SAMPLE_NOTE = "Made-up sample data; SPARKIFY_SONG_DATA and SPARKIFY_LOG_DATA name your own files."
 DESCRIPTIONS = {
     "song_files": "JSON files of the song catalogue, one record a file.",
     "event_files": "JSON files of the activity log, one file a day, one record a line.",
@@ -55,7 +56,7 @@ class Source(ABC):
     @property
     def description(self) -> str:
         """What its files are."""
-        return DESCRIPTIONS[self.name]
+        return DESCRIPTIONS[self.name] + (f" {SAMPLE_NOTE}" if self.is_sample else "")
 
     @property
     @abstractmethod
@@ -95,8 +96,8 @@ class Source(ABC):
 
     @property
     def root(self) -> str:
-        """What load_history knows the source by."""
-        return self.uri
+        """What load_history knows the source by: for the sample, wherever it is installed."""
+        return f"{SAMPLE}{self.name}" if self.is_sample else self.uri
 
     def within(self, prefix: str) -> str:
         """How the URIs of the objects in a prefix begin: it is a folder, not the start of a name.
@@ -118,7 +119,7 @@ class Source(ABC):
         elif self.variable:
             remedy = f"Set {self.variable} to the folder that holds the JSON files"
         else:
-            remedy = f"Materialize {self.name} first: dg launch --assets {self.name}"
+            remedy = "Install sparkify_assets again"
         place = address_of(self.within(prefix)).rstrip("/")
         if "*" in place:
             remedy += "; a * is part of a name here, and everything below a folder is read"

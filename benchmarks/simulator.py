@@ -1,8 +1,12 @@
 """Write made-up song and event files of the real shape, layout and oddities, at any scale.
 
-The log has the shape of the small public one (a file a day) or that of the large ones (one file):
-`_SMALL` and `_LARGE` say how they differ. The same plan gives the same bytes on every machine, and
-writing twice changes nothing. What lives here: catalogue, users, visits, and their files.
+    python benchmarks/simulator.py --scale 100 --into DIR
+    python benchmarks/simulator.py --zip --into sparkify_assets/sample
+
+The second command makes the sample data of the package. The log has the shape of the small public
+one (a file a day) or that of the large ones (one file): `_SMALL` and `_LARGE` say how they differ.
+The same plan gives the same files on every machine, and writing twice changes nothing. What lives
+here: catalogue, users, visits, and their files.
 """
 
 from __future__ import annotations
@@ -21,8 +25,7 @@ from itertools import accumulate, count, groupby
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
-
-from sparkify_assets import files
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 MARKER = ".made-by-simulator"
 DAY = 86_400
@@ -156,8 +159,7 @@ def write_song_files(into: Path, plan: Plan) -> Written:
     Raises:
         FileExistsError: The folder holds files that are not from here.
     """
-    songs = ((f"{t[2]}/{t[3]}/{t[4]}/{t}.json", json.dumps(song)) for t, song in _catalogue(plan))
-    return _converge(into, songs, ours="[A-Z]/[A-Z]/[A-Z]/TR*.json")
+    return _converge(into, _song_files(plan), ours="[A-Z]/[A-Z]/[A-Z]/TR*.json")
 
 
 def write_event_files(into: Path, plan: Plan, *, one_file: bool = False) -> Written:
@@ -172,6 +174,17 @@ def write_event_files(into: Path, plan: Plan, *, one_file: bool = False) -> Writ
     return _converge(into, texts, ours="**/[0-9]*-events.json")
 
 
+def write_archives(into: Path, plan: Plan) -> None:
+    """Write song_data/song_data.zip and log_data/log_data.zip, with the files of the plan."""
+    for name, texts in (("song_data", _song_files(plan)), ("log_data", _day_files(plan))):
+        (into / name).mkdir(parents=True, exist_ok=True)
+        with ZipFile(into / name / f"{name}.zip", "w") as archive:
+            for member, text in sorted(texts):
+                info = ZipInfo(member)  # dated 1980, whenever it is made
+                info.external_attr = 0o644 << 16
+                archive.writestr(info, text, ZIP_DEFLATED, 9)
+
+
 def _converge(into: Path, texts: Iterable[tuple[str, str | _Log]], *, ours: str) -> Written:
     """Create, rewrite and remove files until `into` holds these and no others called like ours."""
     into.mkdir(parents=True, exist_ok=True)
@@ -184,12 +197,13 @@ def _converge(into: Path, texts: Iterable[tuple[str, str | _Log]], *, ours: str)
     expected: set[Path] = set()
     changed = size = 0
     for name, text in texts:
-        path = files.writable(into / name)
-        expected.add(into / name)
+        path = into / name
+        expected.add(path)
         same = isinstance(text, str) and path.exists() and path.read_bytes() == text.encode()
         if not same:
             path.parent.mkdir(parents=True, exist_ok=True)
-            files.replace(path, text)
+            with path.open("w", encoding="utf-8") as file:
+                file.writelines([text] if isinstance(text, str) else text)
             changed += 1
         size += path.stat().st_size
     for path in set(into.glob(ours)) - expected:
@@ -210,7 +224,7 @@ def _name(rng: Random, patterns: tuple[str, ...]) -> str:
 
 def _catalogue(plan: Plan) -> Iterator[tuple[str, Record]]:
     """Yield the track id and record of each song; a larger plan only adds songs to a smaller."""
-    rng = Random("catalogue")  # noqa: S311
+    rng = Random("catalogue")
     odd_songs = ((key, name, place, title) for key, name, place, ts in _ODD for title in ts)
     place: Place
     artists: list[tuple[str, str, Place]] = []
@@ -239,7 +253,7 @@ def _songs_by_popularity(plan: Plan) -> Iterator[tuple[str, int]]:
 
     The log spells texts like the real one: UTF-8 taken for Latin-1, twice.
     """
-    rng = Random("unknown songs")  # noqa: S311
+    rng = Random("unknown songs")
     for number, (_, song) in enumerate(_catalogue(plan)):
         played = [(song["artist_name"], song["title"], song["duration"])]
         if number % 4 == 0:  # no artist of the catalogue is called a trio
@@ -259,7 +273,7 @@ class _Log:
     """The lines of a log in order of time, some of them twice: delivery is at least once."""
 
     def __init__(self, plan: Plan, shape: _Shape) -> None:
-        self.end, self.shape, self.rng = plan.days * DAY, shape, Random(SEED)  # noqa: S311
+        self.end, self.shape, self.rng = plan.days * DAY, shape, Random(SEED)
         # The last term keeps users from playing round the clock where many events meet few days.
         self.users = max(5, plan.events // shape.events_a_user, plan.events // plan.days // 20)
         busy = [self.rng.uniform(0.3, 0.7) * (1 + (d % 7 not in (2, 3))) for d in range(plan.days)]
@@ -340,6 +354,12 @@ class _Log:
                 yield day * DAY + second, []
 
 
+def _song_files(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Yield the files of the catalogue: one song each."""
+    for track, song in _catalogue(plan):
+        yield f"{track[2]}/{track[3]}/{track[4]}/{track}.json", json.dumps(song)
+
+
 def _day_files(plan: Plan) -> Iterator[tuple[str, str]]:
     """Yield the files of the small log: each key in each line, in order."""
     encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
@@ -361,11 +381,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("simulator", description="Write made-up song and event files.")
     parser.add_argument("--into", type=Path, required=True, help="gets song_data/ and log_data/")
     parser.add_argument("--scale", type=float, default=1.0, help="1 is 1,000 songs, 8,000 events")
-    parser.add_argument("--one-file", action="store_true", help="the log as the large ones are")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--one-file", action="store_true", help="the log as the large ones are")
+    form.add_argument("--zip", action="store_true", help="an archive in each of the two folders")
     given = parser.parse_args(arguments)
     write_events = partial(write_event_files, one_file=given.one_file)
     try:
         plan = Plan.of_scale(given.scale, days=63 if given.one_file else Plan.days)
+        if given.zip:
+            return write_archives(given.into, plan)
         for name, write in (("song_data", write_song_files), ("log_data", write_events)):
             count, changed, size = write(given.into / name, plan)
             print(f"{given.into / name}: {count:,} files ({changed:,} changed), {size:,} bytes")
