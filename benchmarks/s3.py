@@ -31,8 +31,6 @@ time.sleep(100_000)
 
 def load(folder: Path, connections: int) -> float:
     """Seconds that a load of staging_songs takes."""
-    from sparkify_assets.object_store import ObjectStore
-
     from sparkify_assets.catalog import Catalog
     from sparkify_assets.definitions import SQL
     from sparkify_assets.loading import prepared_load
@@ -41,7 +39,7 @@ def load(folder: Path, connections: int) -> float:
 
     s3.CONNECTIONS = connections
     catalog = Catalog.load(SQL)
-    source = s3.S3Source("song_files", "-", "sparkify-data", "song_data", ObjectStore())
+    source = s3.S3Source("song_files", "-", "sparkify-data", "song_data", False)
     warehouse = DuckDBWarehouse(path=str(folder / f"{connections}.duckdb"))
     with prepared_load(
         warehouse,
@@ -57,9 +55,8 @@ def load(folder: Path, connections: int) -> float:
 
 def main(songs: int = 14_896, milliseconds: float = 0) -> None:
     """Writes the song files, serves them, loads them both ways."""
-    from sparkify_assets.object_store import CONNECTIONS
-
-    from sparkify_assets.simulator import Plan, write_song_files
+    from benchmarks.simulator import Plan, write_song_files
+    from sparkify_assets.s3_access import CONNECTIONS
     from sparkify_assets_tests.s3_server import environment
 
     with TemporaryDirectory() as name:
