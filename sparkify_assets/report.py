@@ -1,16 +1,18 @@
 """The listening report: one HTML page that needs nothing else, from rows of the marts.
 
 What the figures are is said in `sql/marts/`; here is what is shown and said of them, and
-`charts.py` draws it. Text from data is made fit to show where rows enter, and reaches the page by
-way of templates, which escape it.
+`charts.html.jinja` draws it. Text from data is made fit to show where rows enter, and reaches the
+page by way of templates, which escape it.
 """
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
-from sparkify_assets import charts
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
 from sparkify_assets.audit import AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.errors import SparkifyError, printable
@@ -24,6 +26,7 @@ RANKINGS = ("most_played_artists", "most_played_songs", "plays_by_location")
 BY_TIME = ("level_changes", "plays_by_day", "plays_by_hour", "plays_by_level")
 ABOUT = ("catalogue_coverage", "load_summary")
 READS = dict.fromkeys(RANKINGS, 10) | dict.fromkeys(BY_TIME + ABOUT, 1_000_000)  # rows of marts
+DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 RANKED = ("rank", "song", "artist", "location", "plays", "listeners", "songs")  # of a ranking
 
 
@@ -75,9 +78,29 @@ class Figure:
     """A chart: `says` is its text alternative, the table below it has all its figures."""
 
     title: str
-    drawing: charts.Drawing
     says: str
     rows: list[Row]
+    chart: str  # the macro of `charts.html.jinja` that draws it, from
+    data: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Bars over days: a value a day for each series; stacked, those below zero downwards."""
+
+    title: str
+    series: dict[str, list[int]]
+
+    @property
+    def ticks(self) -> list[int]:
+        """About four round numbers from the lowest bar to the highest, zero among them."""
+        days = [*zip(*self.series.values(), strict=True)]
+        high = max(1, *(sum(value for value in day if value > 0) for day in days))
+        low = min(0, *(sum(value for value in day if value < 0) for day in days))
+        rough = max(1.0, (high - low) / 4)
+        power = 10 ** math.floor(math.log10(rough))
+        step = int(next(n * power for n in (1, 2, 5, 10) if n * power >= rough))
+        return [*range(math.floor(low / step) * step, math.ceil(high / step) * step + 1, step)]
 
 
 def figures_of(rows: dict[str, list[Row]]) -> list[Figure]:
@@ -94,17 +117,18 @@ def figures_of(rows: dict[str, list[Row]]) -> list[Figure]:
     ]
 
 
-def page_of(findings: Findings, figures: Sequence[Figure]) -> str:
+def page_of(findings: Findings, figures: list[Figure]) -> str:
     """The report as the text of an HTML file."""
-    templates = charts.TEMPLATES
-    templates.filters |= {"number": "{:,}".format, "share": _share, "date": _date, "place": _place}
-    return templates.get_template("report.html.jinja").render(
-        vars(findings),
-        figures=figures,
-        main=charts.MAIN,
-        second=charts.SECOND,
-        made_at=datetime.now(UTC),
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    templates.filters |= {"number": "{:,}".format, "share": _share, "date": _date, "place": _place}
+    page = templates.get_template("report.html.jinja")
+    return page.render(vars(findings), figures=figures, made_at=datetime.now(UTC))
 
 
 def write(page: str, path: Path) -> None:
@@ -135,15 +159,19 @@ def _fit_to_show(row: Row) -> Row:
 
 def _ranking(title: str, rows: list[Row], *texts: str) -> Figure:
     """A bar for each row, as long as it has plays; its label has a line for each of its texts."""
-    drawing = charts.bars(([row[text] for text in texts], row["plays"]) for row in rows)
     best = [f"{' by '.join(r[t] for t in texts)}, {counted(r['plays'], 'play')}" for r in rows[:3]]
-    return Figure(title, drawing, f"{'; '.join(best)}.", [_only(row, *RANKED) for row in rows])
+    shown = [_only(row, *RANKED) for row in rows]
+    return Figure(title, f"{'; '.join(best)}.", shown, "ranking", (rows, texts))
+
+
+def _by_day(title: str, says: str, shown: list[Row], days: list[Row], *panels: Panel) -> Figure:
+    """Panels one below the other, over the same days; days that are missing are left empty."""
+    return Figure(title, says, shown, "by_day", ([day["date"] for day in days], panels))
 
 
 def _plays_by_day(days: list[Row]) -> Figure:
-    plays = charts.Panel("plays a day", 110, {"plays": [day["plays"] for day in days]})
-    users = {"active users": [day["active_users"] for day in days]}
-    active = charts.Panel("active users a day", 80, users, is_line=True)
+    plays = Panel("plays a day", {"plays": [day["plays"] for day in days]})
+    active = Panel("active users a day", {"active users": [day["active_users"] for day in days]})
     most = max(days, key=lambda day: day["plays"])
     busy = max(days, key=lambda day: day["active_users"])
     says = (
@@ -152,36 +180,34 @@ def _plays_by_day(days: list[Row]) -> Figure:
         f"Most users, {busy['active_users']:,}, were active on {_date(busy['date'])}."
     )
     shown = [_only(day, "date", "plays", "listeners", "active_users") for day in days]
-    drawing = charts.by_day([day["date"] for day in days], [plays, active])
-    return Figure("Plays and active users by day", drawing, says, shown)
+    return _by_day("Plays and active users by day", says, shown, days, plays, active)
 
 
 def _plays_by_hour(rows: list[Row]) -> Figure:
     plays = {(row["weekday"], row["hour"]): row["plays"] / row["days"] for row in rows}
     weekday, hour = max(plays, key=lambda cell: (plays[cell], -cell[0], -cell[1]))
     says = (
-        f"Most is played on {charts.DAYS[weekday]}s from {hour}:00 to {hour + 1}:00 UTC: "
+        f"Most is played on {DAYS[weekday]}s from {hour}:00 to {hour + 1}:00 UTC: "
         f"{plays[weekday, hour]:,.1f} plays, the mean of such days."
     )
     table: list[Row] = [
         {"hour": hour}
-        | {name: f"{plays.get((day, hour), 0):,.1f}" for day, name in enumerate(charts.DAYS)}
+        | {name: f"{plays.get((day, hour), 0):,.1f}" for day, name in enumerate(DAYS)}
         for hour in range(24)
     ]
-    return Figure("When people listen", charts.by_hour(plays), says, table)
+    return Figure("When people listen", says, table, "by_hour", (plays, DAYS))
 
 
 def _paid_and_free(days: list[Row], levels: list[Row]) -> Figure:
     parts = {level: [day[f"{level}_plays"] for day in days] for level in ("paid", "free")}
-    panel = charts.Panel("plays a day", 130, parts)
+    panel = Panel("plays a day", parts)
     plays = sum(row["plays"] for row in levels)
     says = " ".join(
         f"{counted(row['users'], 'user')} now on the level {row['level']}; "
         f"{_share(row['plays'], plays)} of all plays were at it."
         for row in levels
     )
-    drawing = charts.by_day([day["date"] for day in days], [panel])
-    return Figure("Paid against free", drawing, says, levels)
+    return _by_day("Paid against free", says, levels, days, panel)
 
 
 def _level_changes(days: list[Row], changes: list[Row]) -> Figure:
@@ -194,10 +220,9 @@ def _level_changes(days: list[Row], changes: list[Row]) -> Figure:
         f"{counted(up, 'upgrade')} from free to paid, drawn upwards; "
         f"{counted(down, 'downgrade')} from paid to free, drawn downwards."
     )
-    panel = charts.Panel("users a day", 110, parts)
-    drawing = charts.by_day([day["date"] for day in days], [panel])
     shown = [_only(row, "date", "upgrades", "downgrades") for row in changes]
-    return Figure("Users who change their level", drawing, says, shown)
+    panel = Panel("users a day", parts)
+    return _by_day("Users who change their level", says, shown, days, panel)
 
 
 def _cancellations(rows: dict[str, list[Row]]) -> list[Figure]:
@@ -211,10 +236,10 @@ def _cancellations(rows: dict[str, list[Row]]) -> list[Figure]:
         f"{left:,} of {counted(users, 'user')} cancelled ({_share(left, users)}); most on a day, "
         f"{cancelled[worst]:,}, on {_date(worst)}. user_activity tells what they did before."
     )
-    days = [day["date"] for day in rows["plays_by_day"]]
-    panel = charts.Panel("users a day", 80, {"cancelled": [cancelled.get(day, 0) for day in days]})
+    days = rows["plays_by_day"]
+    panel = Panel("users a day", {"cancelled": [cancelled.get(day["date"], 0) for day in days]})
     shown = [{"date": day, "cancelled": users} for day, users in cancelled.items() if users]
-    return [Figure("Users who cancel", charts.by_day(days, [panel]), says, shown)]
+    return [_by_day("Users who cancel", says, shown, days, panel)]
 
 
 # --- Words -----------------------------------------------------------------------------------
