@@ -37,7 +37,7 @@ def load(folder: Path, connections: int) -> float:
     from sparkify_assets.sources import s3
     from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
 
-    s3.CONNECTIONS = connections
+    s3.CONNECTIONS = connections  # type: ignore[attr-defined]
     catalog = Catalog.load(SQL)
     source = s3.S3Source("song_files", "-", "sparkify-data", "song_data", False)
     warehouse = DuckDBWarehouse(path=str(folder / f"{connections}.duckdb"))

@@ -5,8 +5,7 @@
 
 The second command makes the sample data of the package. The log has the shape of the small public
 one (a file a day) or that of the large ones (one file): `_SMALL` and `_LARGE` say how they differ.
-The same plan gives the same files on every machine, and writing twice changes nothing. What lives
-here: catalogue, users, visits, and their files.
+The same plan gives the same files on every machine, and writing twice changes nothing.
 """
 
 from __future__ import annotations
