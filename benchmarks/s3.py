@@ -36,6 +36,7 @@ def load(folder: Path, connections: int) -> float:
     from sparkify_assets.loading import prepared_load
     from sparkify_assets.sources import s3
     from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
+    from sparkify_assets_tests.test_loading import written
 
     s3.CONNECTIONS = connections  # type: ignore[attr-defined]
     catalog = Catalog.load(SQL)
@@ -50,7 +51,7 @@ def load(folder: Path, connections: int) -> float:
         run_id="benchmark",
         log=print,
     ) as load:
-        return warehouse.in_transaction(load.write, "benchmark").seconds
+        return written(load, warehouse).seconds
 
 
 def main(songs: int = 14_896, milliseconds: float = 0) -> None:

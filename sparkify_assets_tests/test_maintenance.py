@@ -90,7 +90,10 @@ class Files:
         return self.rng.choice(sorted(self.platform.log_data.iterdir()))
 
     def song(self, number: int) -> None:
-        song = {"song_id": f"SO{self.rng.randint(1, 6)}", "artist_id": f"AR{number % 3}"}
+        song: dict[str, Any] = {
+            "song_id": f"SO{self.rng.randint(1, 6)}",
+            "artist_id": f"AR{number % 3}",
+        }
         song |= {"title": self.rng.choice(TITLES), "artist_name": self.rng.choice(ARTISTS)}
         song |= {"duration": self.rng.choice((100.0, 201.0)), "artist_location": "MalmÃ¶"}
         (self.platform.song_data / f"{number:03}.json").write_text(json.dumps(SONG | song))
@@ -175,7 +178,7 @@ def machine(make: Callable[[], Platform]) -> type[RuleBasedStateMachine]:
 
 
 def run_machine(make: Callable[[], Platform], examples: int, steps: int) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine(make),
         settings=settings(
             max_examples=examples,
