@@ -254,6 +254,9 @@ def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
     others = {name for check in checks for name in check.reads}
     others |= {c.references.table for c in columns if c.references and reads and not is_repair}
     key, ties, ways = _maintenance(header.directives.get("maintained by"), columns, path)
+    tied = {*ties, *ways, *(by for by, _, _ in ways.values())}
+    if unread := sorted(tied - reads - others):
+        raise wrong(path, f"maintained by: {', '.join(unread)} is not read here")
     shown_rows = header.directives.get("show rows", "0")
     if not shown_rows.isdigit():
         raise wrong(path, f"show rows is {shown_rows!r}: expected a number")

@@ -109,6 +109,30 @@ BAD_FILES = {
         "-- No.\n-- severity: low\nSELECT 1 AS a",
         "severity is 'low': expected warn or error",
     ),
+    "maintained by no key": (
+        "star/bad.sql",
+        "-- One.\n-- maintained by: a = users.user_id\n"
+        "CREATE TABLE bad (a INTEGER); INSERT INTO bad (a) SELECT u.user_id AS a FROM users AS u;",
+        "maintained by: expected one NOT NULL column, not a",
+    ),
+    "maintained by what it does not read": (
+        "star/bad.sql",
+        "-- One.\n-- maintained by: a = time.hour\nCREATE TABLE bad (a INTEGER NOT NULL); "
+        "INSERT INTO bad (a) SELECT u.user_id AS a FROM users AS u;",
+        "maintained by: time is not read here",
+    ),
+    "maintained by no equality": (
+        "star/bad.sql",
+        "-- One.\n-- maintained by: a < users.user_id\nCREATE TABLE bad (a INTEGER NOT NULL); "
+        "INSERT INTO bad (a) SELECT u.user_id AS a FROM users AS u;",
+        "expected column = table.column, not a < users.user_id",
+    ),
+    "maintained by no condition": (
+        "star/bad.sql",
+        "-- One.\n-- maintained by: a = = b\nCREATE TABLE bad (a INTEGER NOT NULL); "
+        "INSERT INTO bad (a) SELECT u.user_id AS a FROM users AS u;",
+        "'a = = b' does not parse as a condition",
+    ),
     "rows to show": (
         "star/bad.sql",
         "-- One.\n-- show rows: many\nCREATE TABLE bad (a INTEGER);",

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from tempfile import mkdtemp
 from typing import Any
+from unittest.mock import ANY
 
 import dagster as dg
 import pytest
@@ -16,7 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from sparkify_assets import maintenance
+from sparkify_assets.catalog import Table
+from sparkify_assets.warehouse.base import Session
 from sparkify_assets_tests.platform import (
+    EVENT,
     SONG,
     Platform,
     failed_checks,
@@ -246,3 +250,118 @@ def test_a_changed_file_of_sql_makes_its_table_again_and_what_is_made_from_it(
         *("plays_by_day", "plays_by_hour", "plays_by_level", "plays_by_location", "user_activity"),
         "level_changes",
     }
+
+
+def test_what_changes_reaches_every_row_that_it_changes_and_no_other(
+    kept: tuple[Platform, Files], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A late song matches old plays, and each of them is made again."""
+    platform, _ = kept
+    made: dict[str, int] = {}
+    merge = Session.merge
+
+    def counting(session: Session, table: Table, rows: str, stale: str = "true") -> None:
+        made[table.name] = session.count(rows)
+        merge(session, table, rows, stale)
+
+    monkeypatch.setattr(Session, "merge", counting)
+    plays = dict(platform.rows("SELECT songplay_id, song_id FROM songplays"))
+    late = {"song_id": "SOLATE", "title": "CafÃ©", "artist_name": "BjÃ¶rk", "duration": 200.5}
+    (platform.song_data / "late.json").write_text(json.dumps(SONG | late))
+    refresh(platform)
+    of_title = "SELECT songplay_id FROM songplays WHERE song = 'Café'"
+    matched = {
+        play for (play,) in platform.rows(f"{of_title} AND artist = 'Björk' AND song_id = 'SOLATE'")
+    }
+    assert matched
+    assert made == {
+        "songplays": len(platform.rows(of_title)),
+        "plays_by_day": ANY,
+        "user_activity": ANY,
+    }
+    others = {play: song for play, song in plays.items() if play not in matched}
+    found = dict(platform.rows("SELECT songplay_id, song_id FROM songplays"))
+    assert {play: song for play, song in found.items() if play not in matched} == others
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM users WHERE user_id = (SELECT MIN(user_id) FROM users)",
+        "ALTER TABLE users ADD COLUMN remark VARCHAR",
+        "DROP TABLE users",
+    ],
+)
+def test_a_table_that_somebody_altered_is_made_again(
+    kept: tuple[Platform, Files], statement: str
+) -> None:
+    platform, _ = kept
+    users = content(platform)["users"]
+    platform.change(statement)
+    assert "users" not in unchanged(refresh(platform))
+    assert content(platform)["users"] == users
+
+
+def test_an_audit_of_all_rows_finds_what_no_count_tells(kept: tuple[Platform, Files]) -> None:
+    platform, _ = kept
+    platform.change("UPDATE users SET user_id = (SELECT MAX(user_id) FROM users)")
+    assert "users" in unchanged(refresh(platform))
+    audit = platform.defs().resolve_job_def("audit").execute_in_process(raise_on_error=False)
+    assert ("users", "unique_key") in failed_checks(audit)
+    platform.settings["audit_days"] = 0
+    result = platform.run("users")
+    assert not result.success
+    assert ("users", "unique_key") in failed_checks(result)
+    del platform.settings["audit_days"]
+    rebuild = platform.defs().resolve_job_def("rebuild").execute_in_process(raise_on_error=False)
+    assert rebuild.success, failure_of(rebuild)
+    assert unchanged(rebuild) == set()
+    assert failed_checks(refresh(platform)) == failed_checks(rebuild)
+
+
+def test_a_failed_audit_of_a_part_leaves_all_of_the_table(kept: tuple[Platform, Files]) -> None:
+    platform, files = kept
+    before = content(platform)
+    platform.edit("star/users.sql", "latest.user_id,", "NULLIF(latest.user_id, 9) AS user_id,")
+    refresh(platform)
+    made = [*files.events(3), {**EVENT, "userId": 9, "sessionId": 99, "ts": NOON}]
+    path = platform.log_data / "nine.json"
+    path.write_text("\n".join(map(json.dumps, made)))
+    result = platform.run()
+    assert not result.success
+    assert "users was not published. Check null_keys: 1 violating row." in failure_of(result)
+    assert content(platform)["users"] == before["users"]
+    path.write_text("\n".join(map(json.dumps, made[:-1])))
+    refresh(platform)
+    assert content(platform)["users"] == sorted(set(content(platform)["users"]), key=repr)
+
+
+def test_texts_that_are_repaired_later(kept: tuple[Platform, Files]) -> None:
+    platform, _ = kept
+    song = {"song": "ChloÃ«", "artist": "ZoÃ«", "page": "NextSong", "sessionId": 77, "userId": 8}
+    platform.write_events([song], name="later.json")
+    refresh(platform, "staging_events", "events")
+    assert platform.rows("SELECT song FROM events WHERE session_id = 77") == [("ChloÃ«",)]
+    refresh(platform)
+    assert platform.rows("SELECT song, artist FROM songplays WHERE session_id = 77") == [
+        ("Chloë", "Zoë")
+    ]
+
+
+def test_a_table_whose_file_was_away_begins_anew(kept: tuple[Platform, Files]) -> None:
+    platform, files = kept
+    away = platform.folder / "away.sql"
+    file = platform.sql / "marts/user_levels.sql"
+    checks = [*platform.sql.glob("checks/user_levels__*"), platform.sql / "marts/level_changes.sql"]
+    names = [name for name in platform.sql_tables() if name not in ("user_levels", "level_changes")]
+    for path in checks:
+        path.rename(path.with_suffix(".away"))
+    file.rename(away)
+    files.new_day(9)
+    refresh(platform, *names)
+    away.rename(file)
+    for path in checks:
+        path.with_suffix(".away").rename(path)
+    kept_rows = content(platform) if refresh(platform) else {}
+    refresh(platform, config=rebuilt(platform))
+    assert content(platform) == kept_rows
