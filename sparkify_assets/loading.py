@@ -137,7 +137,7 @@ class StagingLoad:
         self.landing.forget(unwanted)  # another run has loaded them meanwhile
         for object_id in unwanted:
             del self._landed[object_id]
-        if not plan.is_rebuild:
+        if not plan.is_rebuild and not self.source.is_sample:
             plan = self._keeping_what_left(plan)
         load = self._account(plan)
         if not self._landed and not plan.is_rebuild:

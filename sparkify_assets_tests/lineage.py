@@ -8,6 +8,7 @@ MADE_FROM: dict[str, dict[str, set[str]]] = {
     "staging": {"staging_songs": {"song_files"}, "staging_events": {"event_files"}},
     "intermediate": {
         "repaired_text": {"staging_events", "staging_songs"},
+        "catalogue": {"staging_songs", "repaired_text"},
         "events": {"staging_events", "repaired_text", "load_history"},
     },
     "star": {
@@ -16,7 +17,7 @@ MADE_FROM: dict[str, dict[str, set[str]]] = {
         "artists": {"staging_songs", "repaired_text"},
         "songs": {"staging_songs", "artists", "repaired_text"},
         "songplays": {
-            *("events", "staging_songs", "repaired_text"),
+            *("events", "catalogue"),
             *("users", "songs", "artists", "time"),
         },
     },

@@ -10,7 +10,10 @@ import pytest
 from benchmarks import simulator
 from sparkify_assets_tests.platform import Platform, RedshiftPlatform, failure_of
 
-TIMES_AND_RUNS = ("loaded_at", "last_loaded_at", "run_id")
+TIMES_AND_RUNS = (
+    *("loaded_at", "last_loaded_at", "run_id", "published_at", "audited_at"),
+    "details",  # shows rows in which those are
+)
 MANY = simulator.Plan(songs=100, events=1_000)
 DAMAGE = [
     '{"sessionId": 900, "itemInSession": 0, "page": "Home", "ts": 1541105830796, "userId": ""}',
