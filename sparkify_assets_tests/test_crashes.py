@@ -28,6 +28,7 @@ PLAN = simulator.Plan(songs=200, events=1_000)
 STAGING = ("staging_events", "staging_songs")
 ASSETS = (*STAGING, "repaired_text", "events", "users")  # what is loaded, some of what is made
 LEDGERS = ("load_history", "rejected_records")
+WHEN = ("loaded_at", "run_id", "published_at", "audited_at", "details")
 MOMENTS = 15  # in each of two situations; twice as many where they show too few states
 STATES = 4  # of the warehouse, that the moments must show: each table is a transaction
 RUNS = 10
@@ -54,9 +55,9 @@ def hold(warehouse: Path, read_only: bool, pipe: Connection) -> None:
 
 
 def look(platform: Platform) -> State:
-    """All rows by table, those of the ledgers with the table they tell of; makes sure they balance.
+    """All rows by table, those of the books with the table they tell of; makes sure they balance.
 
-    When and by which run an object was loaded is left out.
+    When and by which run something was done is left out, and what is only noted for later.
     """
     if not platform.warehouse.exists():
         return {}
@@ -66,7 +67,7 @@ def look(platform: Platform) -> State:
             return warehouse.execute(f"{query} ORDER BY ALL", values).fetchall()
 
         names = [name for (name,) in rows("SELECT table_name FROM duckdb_tables()")]
-        kept = "COLUMNS(lambda c: c NOT IN ('loaded_at', 'run_id'))"
+        kept = f"COLUMNS(lambda c: c NOT IN {WHEN})"
         state = {name: rows(f'SELECT {kept} FROM "{name}"') for name in names}
         if not state:
             return {}
@@ -84,6 +85,9 @@ def look(platform: Platform) -> State:
     for ledger in LEDGERS:
         for row in state.pop(ledger):
             state[table_of[row[0]]].append(row)
+    for row in state.pop("published_tables", []):
+        state[row[0]].append(row)
+    state.pop("stale_keys", None)
     return state
 
 

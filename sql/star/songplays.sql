@@ -23,7 +23,19 @@ INSERT INTO songplays (
     songplay_id, start_time, user_id, level, song_id, artist_id, session_id, item_in_session,
     location, user_agent, song, artist
 )
-WITH matches AS (
+-- Where one record of the catalogue has the title and artist, it is the match; of several, the nearest.
+WITH candidates AS (
+    SELECT
+        c.song_id,
+        c.artist_id,
+        c.title,
+        c.artist_name,
+        c.duration,
+        COUNT(*) OVER (PARTITION BY c.title, c.artist_name) AS alike
+    FROM catalogue AS c
+),
+
+nearest AS (
     SELECT
         e.event_id,
         c.song_id,
@@ -32,7 +44,7 @@ WITH matches AS (
             PARTITION BY e.event_id ORDER BY ABS(c.duration - e.length), c.song_id, c.artist_id
         ) AS nearness
     FROM events AS e
-    INNER JOIN catalogue AS c ON e.song = c.title AND e.artist = c.artist_name
+    INNER JOIN candidates AS c ON e.song = c.title AND e.artist = c.artist_name AND c.alike > 1
     WHERE e.page = 'NextSong'
 )
 
@@ -41,8 +53,8 @@ SELECT
     e.ts AS start_time,
     e.user_id,
     e.level,
-    m.song_id,
-    m.artist_id,
+    COALESCE(o.song_id, n.song_id) AS song_id,
+    COALESCE(o.artist_id, n.artist_id) AS artist_id,
     e.session_id,
     e.item_in_session,
     e.location,
@@ -50,5 +62,6 @@ SELECT
     e.song,
     e.artist
 FROM events AS e
-LEFT JOIN matches AS m ON e.event_id = m.event_id AND m.nearness = 1
+LEFT JOIN candidates AS o ON e.song = o.title AND e.artist = o.artist_name AND o.alike = 1
+LEFT JOIN nearest AS n ON e.event_id = n.event_id AND n.nearness = 1
 WHERE e.page = 'NextSong';
