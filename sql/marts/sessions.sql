@@ -26,6 +26,7 @@ WITH totals AS (
         MAX(e.user_id) AS user_id, -- those of its events that have one, have the same
         MIN(e.ts) AS started_at,
         MAX(e.ts) AS ended_at,
+        MAX(CASE WHEN e.user_id IS NOT NULL THEN e.ts END) AS seen_at,
         COUNT(*) AS events,
         COUNT(CASE WHEN e.page = 'NextSong' THEN 1 END) AS plays
     FROM events AS e
@@ -36,18 +37,18 @@ ends AS (
     SELECT
         e.visit_id,
         e.level,
-        ROW_NUMBER() OVER (
-            PARTITION BY e.visit_id ORDER BY e.ts DESC, e.item_in_session DESC, e.user_id
-        ) AS recency
+        ROW_NUMBER() OVER (PARTITION BY e.visit_id ORDER BY e.item_in_session DESC, e.user_id) AS recency
     FROM events AS e
+    INNER JOIN totals AS l ON e.visit_id = l.visit_id AND e.ts = l.ended_at
 ),
 
 visitors AS (
     SELECT
         e.visit_id,
         e.user_agent,
-        ROW_NUMBER() OVER (PARTITION BY e.visit_id ORDER BY e.ts DESC, e.item_in_session DESC) AS recency
+        ROW_NUMBER() OVER (PARTITION BY e.visit_id ORDER BY e.item_in_session DESC) AS recency
     FROM events AS e
+    INNER JOIN totals AS l ON e.visit_id = l.visit_id AND e.ts = l.seen_at
     WHERE e.user_id IS NOT NULL
 )
 

@@ -12,6 +12,14 @@ DISTSTYLE ALL
 SORTKEY (user_id);
 
 INSERT INTO users (user_id, first_name, last_name, gender, level)
+-- The time of the latest event comes first: to number all events would take long.
+WITH ends AS (
+    SELECT e.user_id, MAX(e.ts) AS ts
+    FROM events AS e
+    WHERE e.user_id IS NOT NULL
+    GROUP BY e.user_id
+)
+
 SELECT
     latest.user_id,
     latest.first_name,
@@ -25,10 +33,8 @@ FROM (
         e.last_name,
         e.gender,
         e.level,
-        ROW_NUMBER() OVER (
-            PARTITION BY e.user_id ORDER BY e.ts DESC, e.session_id DESC, e.item_in_session DESC
-        ) AS recency
+        ROW_NUMBER() OVER (PARTITION BY e.user_id ORDER BY e.session_id DESC, e.item_in_session DESC) AS recency
     FROM events AS e
-    WHERE e.user_id IS NOT NULL
+    INNER JOIN ends AS x ON e.user_id = x.user_id AND e.ts = x.ts
 ) AS latest
 WHERE latest.recency = 1;
