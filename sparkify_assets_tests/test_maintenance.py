@@ -18,11 +18,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from sparkify_assets import maintenance
 from sparkify_assets.catalog import Table
+from sparkify_assets.definitions import SQL
 from sparkify_assets.warehouse.base import Session
 from sparkify_assets_tests.platform import (
     EVENT,
     SONG,
     Platform,
+    RedshiftPlatform,
     failed_checks,
     failure_of,
 )
@@ -200,6 +202,47 @@ def test_incremental_equals_rebuilt(tmp_path: Path) -> None:
         return platform
 
     run_machine(make, examples=3, steps=8)
+
+
+@pytest.mark.faults
+def test_incremental_equals_rebuilt_on_redshift(request: pytest.FixtureRequest) -> None:
+    platforms: list[RedshiftPlatform] = []
+
+    def make() -> Platform:
+        platforms.append(request.getfixturevalue("redshift"))
+        platform = platforms[-1]
+        for folder in (platform.song_data, platform.log_data, platform.sql):
+            shutil.rmtree(folder, ignore_errors=True)
+        platform.change(f"DROP SCHEMA IF EXISTS {platform.schema} CASCADE")
+        shutil.copytree(SQL, platform.sql)
+        return platform
+
+    run_machine(make, examples=1, steps=6)
+
+
+def test_redshift_writes_the_rows_that_changed_and_no_others(redshift: RedshiftPlatform) -> None:
+    """PostgreSQL tells which transaction wrote a row."""
+    files = Files(redshift, seed=3)
+    for number in range(3):
+        files.song(number)
+    for _ in range(3):
+        files.new_day(15)
+    refresh(redshift, *redshift.sql_tables())
+    files.new_day(2)
+    late = {"song_id": "SOLATE", "title": "Echo", "artist_name": "Velvet", "duration": 100.0}
+    (redshift.song_data / "late.json").write_text(json.dumps(SONG | late))
+    refresh(redshift, *redshift.sql_tables())
+    for table, part in (("songplays", "song <> 'Echo'"), ("events", "true"), ("time", "true")):
+        query = (
+            f"SELECT COUNT(*) FROM {table} WHERE {part} GROUP BY xmin ORDER BY MIN(xmin::text::int)"
+        )
+        counts = [count for (count,) in redshift.rows(query)]
+        assert len(counts) == 2, table
+        assert counts[0] > counts[1] > 0, table
+    derived = [table.name for table in redshift.catalog.derived]
+    found = content(redshift)
+    refresh(redshift, *derived, config=rebuilt(redshift))
+    assert content(redshift) == found
 
 
 @pytest.fixture
