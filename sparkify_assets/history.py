@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
@@ -21,9 +22,10 @@ from alembic.util import CommandError
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.runs import SqliteRunStorage
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from filelock import FileLock
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from sparkify_assets.errors import SparkifyError
@@ -93,11 +95,14 @@ class _Events(SqliteEventLogStorage):
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
         path = Path(self.path_for_shard(shard))
-        if _is_missing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._initialized_dbs.discard(shard)
-        with _explained(path.parents[2]), super()._connect(shard) as connection:
-            yield connection
+        with _explained(path.parents[2]), self._db_lock:
+            engine = _engine(self.conn_string_for_shard(shard))
+            if _is_missing(path) or shard not in self._initialized_dbs:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._initdb(engine)
+                self._initialized_dbs.add(shard)
+            with engine.begin() as connection:
+                yield connection
 
 
 class Launcher(dg.DefaultRunLauncher):
@@ -111,6 +116,14 @@ class Launcher(dg.DefaultRunLauncher):
         if isinstance(runs, _Runs) and not runs.has_process(run.run_id):
             return CheckRunHealthResult(WorkerStatus.FAILED, "its process has ended")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+
+@lru_cache(16)
+def _engine(address: str) -> Engine:
+    """The engine of a database, which compiles a statement once and keeps no connection."""
+    return create_engine(
+        address, poolclass=NullPool, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
+    )
 
 
 def _is_missing(database: Path) -> bool:
