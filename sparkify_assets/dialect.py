@@ -107,6 +107,13 @@ def on_tables(statement: str, others: dict[str, str]) -> str:
     return statement
 
 
+def names_in(statement: str) -> set[str]:
+    """The names of all columns in a SELECT or INSERT; "*" where it takes whole rows."""
+    tree = sqlglot.parse_one(statement, read=DIALECT)
+    stars = (star for star in tree.find_all(exp.Star) if not isinstance(star.parent, exp.Count))
+    return {column.name.lower() for column in tree.find_all(exp.Column)} | {"*" for _ in stars}
+
+
 def spelled(kind: exp.DataType) -> str | None:
     """The one spelling of a type; None for one that not both engines have."""
     text = "VARCHAR" if kind.sql() == "TEXT" else kind.sql(DIALECT)

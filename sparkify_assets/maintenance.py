@@ -14,7 +14,7 @@ from enum import Enum
 
 from sparkify_assets.audit import Audit, AuditResult, audits_of
 from sparkify_assets.catalog import Catalog, Table
-from sparkify_assets.dialect import on_tables, quote
+from sparkify_assets.dialect import names_in, on_tables, quote
 from sparkify_assets.warehouse.base import Row, Session
 from sparkify_assets.warehouse.landing import bare_columns
 from sparkify_assets.wording import as_text
@@ -107,9 +107,12 @@ class Upkeep:
             f"DISTINCT CAST(stale_key AS {types[0] if types else 'BIGINT'}) AS stale_key "
             f"FROM stale_keys WHERE table_name = '{self.table.name}'",
         )
+        used = set().union(*map(names_in, [statement, *(c.sql for c in self.table.checks)]))
         for name, tie in self.table.ties.items():
-            tied = f"* FROM {quote(name)} WHERE {tie} IN (SELECT stale_key FROM {quote(STALE)})"
-            self._copy(self._parts[name], tied)
+            columns = [column.name for column in self._catalog.tables[name].columns]
+            wanted = columns if "*" in used else [column for column in columns if column in used]
+            tied = f"{', '.join(map(quote, wanted))} FROM {quote(name)}"
+            self._copy(self._parts[name], f"{tied} WHERE {tie} IN {self._keys}")
         return on_tables(statement, self._parts | (others or {}))
 
     def keep(self, condition: str, *, is_loss: bool = False) -> None:
@@ -239,7 +242,11 @@ class Upkeep:
 
     @property
     def _is_stale(self) -> str:
-        return f"{quote(self.table.key or '')} IN (SELECT stale_key FROM {quote(STALE)})"
+        return f"{quote(self.table.key or '')} IN {self._keys}"
+
+    @property
+    def _keys(self) -> str:
+        return f"(SELECT stale_key FROM {quote(STALE)})"
 
     @property
     def _parts(self) -> dict[str, str]:

@@ -28,7 +28,7 @@ MADE_FROM: dict[str, dict[str, set[str]]] = {
         "most_played_artists": {"songplays"},
         "most_played_songs": {"songplays", "songs"},
         "plays_by_day": {"songplays", "events"},
-        "plays_by_hour": {"songplays", "time"},
+        "plays_by_hour": {"songplays"},
         "plays_by_level": {"songplays", "users"},
         "plays_by_location": {"songplays"},
         "sessions": {"events", "users"},

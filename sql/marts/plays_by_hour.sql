@@ -13,16 +13,23 @@ SORTKEY (weekday, hour);
 
 INSERT INTO plays_by_hour (weekday, hour, plays, listeners, days)
 SELECT
-    t.weekday,
-    t.hour,
+    played.weekday,
+    played.hour,
     COUNT(*) AS plays,
-    COUNT(DISTINCT p.user_id) AS listeners,
+    COUNT(DISTINCT played.user_id) AS listeners,
     w.days
-FROM songplays AS p
-INNER JOIN time AS t ON p.start_time = t.start_time
+FROM (
+    SELECT
+        p.user_id,
+        CAST(EXTRACT(DOW FROM p.start_time) AS INTEGER) AS weekday,
+        CAST(EXTRACT(HOUR FROM p.start_time) AS INTEGER) AS hour
+    FROM songplays AS p
+) AS played
 INNER JOIN (
-    SELECT d.weekday, COUNT(DISTINCT CAST(d.start_time AS DATE)) AS days
-    FROM time AS d
-    GROUP BY d.weekday
-) AS w ON t.weekday = w.weekday
-GROUP BY t.weekday, t.hour, w.days;
+    SELECT
+        CAST(EXTRACT(DOW FROM d.start_time) AS INTEGER) AS weekday,
+        COUNT(DISTINCT CAST(d.start_time AS DATE)) AS days
+    FROM songplays AS d
+    GROUP BY CAST(EXTRACT(DOW FROM d.start_time) AS INTEGER)
+) AS w ON played.weekday = w.weekday
+GROUP BY played.weekday, played.hour, w.days;

@@ -1,6 +1,6 @@
 -- One row is one play: an event with page NextSong, whether or not the catalogue knows the song.
 -- The match: repaired title and artist name equal to a song record's, the nearest duration first, then the smaller song_id.
--- maintained by: songplay_id = events.event_id AND events.song = catalogue.title
+-- maintained by: start_time = events.ts AND events.song = catalogue.title
 CREATE TABLE songplays (
     songplay_id VARCHAR(96) NOT NULL PRIMARY KEY, -- event that it is: session, item, epoch milliseconds and user, as text; natural key
     start_time TIMESTAMP NOT NULL REFERENCES time (start_time), -- when the song started, UTC
