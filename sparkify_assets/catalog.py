@@ -15,7 +15,7 @@ from typing import NamedTuple
 from sqlglot import exp
 from sqlglot.optimizer.scope import traverse_scope
 
-from sparkify_assets.dialect import DIALECT, Header, parsed_condition, spelled, statements_of, wrong
+from sparkify_assets.dialect import DIALECT, Header, spelled, statements_of, ties_in, wrong
 from sparkify_assets.errors import SparkifyError
 
 CHECKS = "checks"
@@ -253,7 +253,9 @@ def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
         reads = _tables_read(filling if is_repair else _query_of(filling, path, columns), path)
     others = {name for check in checks for name in check.reads}
     others |= {c.references.table for c in columns if c.references and reads and not is_repair}
-    key, ties, ways = _maintenance(header.directives.get("maintained by"), columns, path)
+    key, ties, ways = ties_in(header.directives.get("maintained by", ""), path)
+    if key and key not in (column.name for column in columns if not column.nullable):
+        raise wrong(path, f"maintained by: {key} is no NOT NULL column of the table")
     tied = {*ties, *ways, *(by for by, _, _ in ways.values())}
     if unread := sorted(tied - reads - others):
         raise wrong(path, f"maintained by: {', '.join(unread)} is not read here")
@@ -285,29 +287,6 @@ def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
         ties=ties,
         ways=ways,
     )
-
-
-def _maintenance(
-    text: str | None, columns: Sequence[Column], path: Path
-) -> tuple[str | None, dict[str, str], dict[str, tuple[str, str, str]]]:
-    """What `-- maintained by: day = CAST(events.ts AS DATE) AND ...` says: key, ties, ways."""
-    keys, ties, ways = set[str](), dict[str, str](), dict[str, tuple[str, str, str]]()
-    condition = parsed_condition(text, path) if text else exp.And()
-    for part in condition.flatten() if isinstance(condition, exp.And) else [condition]:
-        sides = [part.this, part.expression] if isinstance(part, exp.EQ) else [part]
-        named = [(side, {c.table.lower() for c in side.find_all(exp.Column)}) for side in sides]
-        own = [side.name.lower() for side, tables in named if tables == {""}]
-        tied = [(t.pop(), side.sql(DIALECT)) for side, t in named if len(t) == 1 and t != {""}]
-        keys.update(own)
-        if len(own) + len(tied) != len(sides):
-            raise wrong(path, f"maintained by: expected column = table.column, not {part.sql()}")
-        if len(tied) == 2:
-            (way, to), (name, its_own) = tied
-            ways[name] = (way, to, its_own)
-        ties |= dict(tied) if len(tied) == 1 else {}
-    if len(keys) > 1 or keys - {c.name for c in columns if not c.nullable}:
-        raise wrong(path, f"maintained by: expected one NOT NULL column, not {', '.join(keys)}")
-    return next(iter(keys), None), ties, ways
 
 
 def _without_keys(create: exp.Create, columns: Sequence[Column]) -> str:

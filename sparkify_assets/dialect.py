@@ -81,16 +81,32 @@ def statements_of(path: Path) -> list[tuple[exp.Expr, str]]:
         raise wrong(path, f"does not parse as Redshift SQL: {_plain(error)}") from None
 
 
-def parsed_condition(text: str, path: Path) -> exp.Expr:
-    """A condition in SQL, parsed.
+def ties_in(
+    text: str, path: Path
+) -> tuple[str | None, dict[str, str], dict[str, tuple[str, str, str]]]:
+    """What `-- maintained by: day = CAST(events.ts AS DATE) AND ...` says: key, ties, ways.
 
     Raises:
-        SparkifyError: it does not parse, with the path of its file.
+        SparkifyError: it is no such condition, with the path of its file.
     """
+    keys, ties, ways = set[str](), dict[str, str](), dict[str, tuple[str, str, str]]()
     try:
-        return sqlglot.parse_one(text, read=DIALECT)
+        condition = sqlglot.parse_one(text, read=DIALECT) if text else exp.And()
     except SqlglotError as error:
         raise wrong(path, f"{text!r} does not parse as a condition: {_plain(error)}") from None
+    for part in condition.flatten() if isinstance(condition, exp.And) else [condition]:
+        sides = [part.this, part.expression] if isinstance(part, exp.EQ) else [part]
+        named = [(side, {c.table.lower() for c in side.find_all(exp.Column)}) for side in sides]
+        keys.update(side.name.lower() for side, tables in named if tables == {""})
+        tied = [(t.pop(), side.sql(DIALECT)) for side, t in named if len(t) == 1 and t != {""}]
+        if len(tied) == 2:
+            (way, to), (name, its_own) = tied
+            ways[name] = (way, to, its_own)
+        elif tied:
+            ties |= dict(tied)
+        if not (tied or isinstance(part, exp.Column)) or len(keys) > 1:
+            raise wrong(path, f"maintained by: expected column = table.column, not {part.sql()}")
+    return next(iter(keys), None), ties, ways
 
 
 def on_tables(statement: str, others: dict[str, str]) -> str:

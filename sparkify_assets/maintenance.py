@@ -107,11 +107,11 @@ class Upkeep:
             f"DISTINCT CAST(stale_key AS {types[0] if types else 'BIGINT'}) AS stale_key "
             f"FROM stale_keys WHERE table_name = '{self.table.name}'",
         )
-        used = set().union(*map(names_in, [statement, *(c.sql for c in self.table.checks)]))
+        used = {reference.column for reference in self.table.references.values()}
+        used.update(*map(names_in, [statement, *(check.sql for check in self.table.checks)]))
         for name, tie in self.table.ties.items():
-            columns = [column.name for column in self._catalog.tables[name].columns]
-            wanted = columns if "*" in used else [column for column in columns if column in used]
-            tied = f"{', '.join(map(quote, wanted))} FROM {quote(name)}"
+            columns = [c.name for c in self._catalog.tables[name].columns if used & {c.name, "*"}]
+            tied = f"{', '.join(map(quote, columns)) or '*'} FROM {quote(name)}"
             self._copy(self._parts[name], f"{tied} WHERE {tie} IN {self._keys}")
         return on_tables(statement, self._parts | (others or {}))
 

@@ -113,7 +113,7 @@ BAD_FILES = {
         "star/bad.sql",
         "-- One.\n-- maintained by: a = users.user_id\n"
         "CREATE TABLE bad (a INTEGER); INSERT INTO bad (a) SELECT u.user_id AS a FROM users AS u;",
-        "maintained by: expected one NOT NULL column, not a",
+        "maintained by: a is no NOT NULL column of the table",
     ),
     "maintained by what it does not read": (
         "star/bad.sql",
