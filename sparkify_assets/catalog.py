@@ -49,9 +49,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Check:
-    """A file of `sql/checks/`: its query returns violations, each of them a `unit`.
+    """A file `sql/checks/<table>__<name>.sql`: its query returns violations, each one a `unit`.
 
-    A row with a column `copies` stands for so many of them. `count` is SQL over the rows.
+    Its header says `-- severity: warn` or error (then it is `blocking`), `-- counts: <unit>`, and
+    `-- on all rows` if a part of the table proves nothing. A row with a column `copies` stands for
+    that many violations; `count` is SQL over the rows.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Wires it all: what Dagster loads. Nothing is decided here."""
+"""Wires everything together for Dagster, and sets the owners and the executor."""
 
 import sys
 from pathlib import Path

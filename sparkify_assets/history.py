@@ -1,4 +1,4 @@
-"""The run history in `.dagster`, as `dagster.yaml` names it: Dagster's own, made safe.
+"""The run history and the launcher that `dagster.yaml` names: Dagster's own, made safe.
 
 Processes that start at once make its files one after the other: a race would break them for good.
 The process that executes a run holds a lock until it ends, however it ends: by that Dagster's
@@ -141,7 +141,7 @@ def _explained(folder: Path) -> Iterator[None]:
         sys.tracebacklimit = 0  # the message says it all, and a traceback would hide it
         raise SparkifyError(
             f"The run history in {folder} cannot be used: {getattr(error, 'orig', error)}. If the "
-            "disk is full or the folder not writable, mend that. If it is damaged or of another "
+            "disk is full or the folder not writable, fix that. If it is damaged or of another "
             f"version of Dagster, move it away (mv {folder} {folder}.old): a new one is made. "
             "It only lists past runs."
         ) from None

@@ -119,7 +119,7 @@ class StagingLoad:
         progress = Progress(self.table.name, sum(item.size for item in to_read), self.log)
         reader = Reader(self.landing.connection, self.table, self._ids, self._keys)
         for batch in _batches(to_read):
-            with self.source.at_hand(batch) as files:
+            with self.source.fetched(batch) as files:
                 for objects in reader.read(files):
                     self._land(objects)
                     progress.add(sum(one.size for one in objects))
@@ -127,7 +127,7 @@ class StagingLoad:
     def write(self, session: Session, upkeep: Upkeep) -> Load:
         """Writes rows, rejected records and history, in the session's transaction."""
         for ledger in self.catalog.ledgers:
-            _make_sure_of(session, ledger)
+            _ensure_ledger(session, ledger)
         plan = self.plan(session)
         last_id = session.rows(f"SELECT COALESCE(MAX(object_id), 0) AS n FROM {HISTORY}")[0]["n"]
         wanted = {item.uri for item in plan.to_read}
@@ -289,7 +289,7 @@ class StagingLoad:
                 f"read, more than {few if share else 0} and more than the share of {share:g} that "
                 "SPARKIFY_MAX_REJECTED_SHARE allows. For example: "
                 f"{'; '.join(load.rejected_samples)}. The table {self.table.name} stays as it "
-                "was. Mend or remove them, or allow a larger share."
+                "was. Fix or remove them, or allow a larger share."
             )
         versions = {uri: loaded.version for uri, loaded in plan.kept.items()}
         versions |= {one.uri: self._listed[one.file.uri].version for one in self._landed.values()}
@@ -298,7 +298,7 @@ class StagingLoad:
         return load
 
 
-def _make_sure_of(session: Session, ledger: Table) -> None:
+def _ensure_ledger(session: Session, ledger: Table) -> None:
     difference = session.shape(ledger)
     if difference is None:
         session.create(ledger)

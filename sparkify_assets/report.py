@@ -1,6 +1,7 @@
 """The listening report: one HTML page that needs nothing else, from rows of the marts.
 
-What the figures are is said in `sql/marts/`; here is what is shown and said of them, and
+To add a chart, extend `figures_of`, and `READS` for a new mart. What the figures are is said in
+`sql/marts/`; here is what is shown and said of them, and
 `charts.html.jinja` draws it. Text from data is made fit to show where rows enter, and reaches the
 page by way of templates, which escape it.
 """

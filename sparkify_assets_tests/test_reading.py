@@ -87,7 +87,7 @@ def read(
         source = FolderSource("files", "FILES", folder)
         objects = source.objects()
         reader = reading.Reader(connection, table, count(7), Keys())
-        with source.at_hand(objects) as files:
+        with source.fetched(objects) as files:
             result = [one for done in reader.read(files) for one in done]
     assert [one.object_id for one in result] == [*range(7, 7 + len(objects))]
     assert [one.uri for one in result] == [item.uri for item in objects]

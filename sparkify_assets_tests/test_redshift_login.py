@@ -30,7 +30,10 @@ def platform(redshift: RedshiftPlatform) -> RedshiftPlatform:
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"REDSHIFT_HOST": "no-such-host.invalid"}, "no machine has this name. Set REDSHIFT_HOST"),
+        (
+            {"REDSHIFT_HOST": "no-such-host.invalid"},
+            "the host name does not resolve. Set REDSHIFT_HOST",
+        ),
         (
             {"REDSHIFT_PORT": "9"},
             "it cannot be reached: .*refused. Set REDSHIFT_HOST and REDSHIFT_P",

@@ -64,8 +64,8 @@ def source(root: Path) -> FolderSource:
 
 
 def files(root: Path, prefix: str = "") -> list[LocalFile]:
-    with source(root).at_hand(source(root).objects(prefix)) as at_hand:
-        return at_hand
+    with source(root).fetched(source(root).objects(prefix)) as fetched:
+        return fetched
 
 
 def listed(root: Path, prefix: str = "") -> list[str]:

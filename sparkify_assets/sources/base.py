@@ -1,7 +1,7 @@
 """The contract of a source: which objects there are, in which version, and their bytes in files.
 
-A kind of source is one subclass of `Source` beside this file. What an object contains is the
-business of `reading.py`.
+To add a kind, subclass `Source` in a file beside this one, and extend `sources_of` and
+`settings.FOLDER`. What an object contains is the business of `reading.py`.
 """
 
 import os
@@ -77,7 +77,7 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def at_hand(self, objects: list[InputObject]) -> AbstractContextManager[list[LocalFile]]:
+    def fetched(self, objects: list[InputObject]) -> AbstractContextManager[list[LocalFile]]:
         """The objects as files, in the same order, for the time of the block.
 
         Raises:
@@ -112,7 +112,7 @@ class Source(ABC):
             )
         return "/".join([self.uri, *names, ""])
 
-    def wrong(self, what: str, prefix: str) -> SparkifyError:
+    def cannot_list(self, what: str, prefix: str) -> SparkifyError:
         """The error for a source, or a folder in it, that cannot be listed."""
         if prefix:
             remedy = f"Check the prefix, {prefix!r}"

@@ -42,40 +42,40 @@ class FolderSource(Source):
                 if link == self.folder:
                     break
                 if link.is_symlink() and _is_found_anyway(link, inside):
-                    raise self.wrong("leads to another folder of the same source", prefix)
+                    raise self.cannot_list("leads to another folder of the same source", prefix)
             if not folder.exists():
-                raise self.wrong("does not exist", prefix)
+                raise self.cannot_list("does not exist", prefix)
             if not folder.is_dir():
-                raise self.wrong("is a file, not the folder that holds the files", prefix)
-            astray: list[str] = []
-            found = sorted(_walk(folder, inside, frozenset(), astray), key=lambda o: o.uri)
+                raise self.cannot_list("is a file, not the folder that holds the files", prefix)
+            broken_links: list[str] = []
+            found = sorted(_walk(folder, inside, frozenset(), broken_links), key=lambda o: o.uri)
         except OSError as error:
-            raise self.wrong(
+            raise self.cannot_list(
                 f"cannot be read: {error.strerror}: {error.filename}", prefix
             ) from None
         except UnicodeEncodeError as error:
             raise SparkifyError(
                 f"{self.name}: the name {error.object!a} is not UTF-8 text. Rename it."
             ) from None
-        if astray:
-            said = f"left out {counted(len(astray), 'link')} to nothing: {', '.join(astray[:3])}"
+        if broken_links:
+            said = f"left out {counted(len(broken_links), 'link')} to nothing: {', '.join(broken_links[:3])}"
             dg.get_dagster_logger().warning(printable(f"{self.name}: {said}"))
         if not found:
-            raise self.wrong("holds no file (hidden ones are not data)", prefix)
+            raise self.cannot_list("holds no file (hidden ones are not data)", prefix)
         return found
 
     @contextmanager
-    def at_hand(self, objects: list[InputObject]) -> Iterator[list[LocalFile]]:
+    def fetched(self, objects: list[InputObject]) -> Iterator[list[LocalFile]]:
         paths = (Path(item.uri.removeprefix(FILE)) for item in objects)
         yield [LocalFile(o.uri, o.size, o.version, p) for o, p in zip(objects, paths, strict=True)]
 
 
 def _walk(
-    folder: Path | str, inside: str, above: frozenset[tuple[int, int]], astray: list[str]
+    folder: Path | str, inside: str, above: frozenset[tuple[int, int]], broken_links: list[str]
 ) -> Iterator[InputObject]:
     """Files below a folder of the root `inside`; links are followed, but nothing comes twice.
 
-    The paths of links that lead to nothing are added to `astray`.
+    The paths of links that lead to nothing are added to `broken_links`.
     """
     status = os.stat(folder)  # noqa: PTH116  # Path objects double the time at 14,896 files
     here = (status.st_dev, status.st_ino)
@@ -91,12 +91,12 @@ def _walk(
                 if error.errno not in NOTHING:
                     raise
                 if entry.is_symlink():  # and no file that has gone meanwhile
-                    astray.append(entry.path)
+                    broken_links.append(entry.path)
                 continue
             if entry.is_symlink() and _is_found_anyway(entry.path, inside):
                 continue
             if stat.S_ISDIR(status.st_mode):
-                yield from _walk(entry.path, inside, above | {here}, astray)
+                yield from _walk(entry.path, inside, above | {here}, broken_links)
             elif stat.S_ISREG(status.st_mode):
                 uri = f"{FILE}{entry.path}"
                 uri.encode()

@@ -60,11 +60,13 @@ class S3Source(Source):
                 if names[-1] and not is_hidden(names):
                     found.append(InputObject(uri, entry["Size"], entry["ETag"].strip('"')))
         if not found:
-            raise self.wrong("is no folder that holds objects (hidden ones are not data)", prefix)
+            raise self.cannot_list(
+                "is no folder that holds objects (hidden ones are not data)", prefix
+            )
         return sorted(found, key=lambda o: o.uri)
 
     @contextmanager
-    def at_hand(self, objects: list[InputObject]) -> Iterator[list[LocalFile]]:
+    def fetched(self, objects: list[InputObject]) -> Iterator[list[LocalFile]]:
         with scratch_folder() as folder:
             wanted = [(item, folder / str(number)) for number, item in enumerate(objects)]
             try:

@@ -1,7 +1,7 @@
 """The contract between the platform and an engine: transactions, tables, loading, publishing.
 
-An engine is a subclass of `Warehouse` and one of `Session` beside this file. Nothing here or there
-knows a particular table or a Dagster asset.
+To add an engine, subclass `Warehouse` and `Session` in a file beside this one, and add it to
+`warehouse_of` and to `Settings.target`. Nothing here knows a particular table or a Dagster asset.
 """
 
 from abc import ABC, abstractmethod

@@ -30,7 +30,7 @@ COPY_REMEDY = (
 NO_CONNECTION = (  # the first that fits
     (
         socket.gaierror,
-        "no machine has this name. Set REDSHIFT_HOST to the endpoint, without a port",
+        "the host name does not resolve. Set REDSHIFT_HOST to the endpoint, without a port",
     ),
     (TimeoutError, "it does not answer. Its security group must let this machine in"),
     (
