@@ -58,7 +58,8 @@ class FolderSource(Source):
                 f"{self.name}: the name {error.object!a} is not UTF-8 text. Rename it."
             ) from None
         if broken_links:
-            said = f"left out {counted(len(broken_links), 'link')} to nothing: {', '.join(broken_links[:3])}"
+            links, shown = counted(len(broken_links), "link"), ", ".join(broken_links[:3])
+            said = f"left out {links} to nothing: {shown}"
             dg.get_dagster_logger().warning(printable(f"{self.name}: {said}"))
         if not found:
             raise self.cannot_list("holds no file (hidden ones are not data)", prefix)
