@@ -23,26 +23,13 @@ from sparkify_assets.presentation import (
     table_value,
     user_errors_as_failures,
 )
-from sparkify_assets.publishing import Results, evaluate, publish, require
+from sparkify_assets.publishing import PublishConfig, Results, evaluate, publish, require
 from sparkify_assets.sources.base import Source
 from sparkify_assets.text_repair import repair_table
 from sparkify_assets.values import verify_readable
 from sparkify_assets.warehouse.base import Session, Warehouse
 
 MARTS = "marts"
-
-
-class PublishConfig(dg.Config):
-    """How a table is published."""
-
-    rebuild: bool = Field(
-        False, description="make and audit all rows again, not only those that are stale"
-    )
-    recreate: bool = Field(
-        False,
-        description="drop the table, with the grants on it, where its file declares another shape "
-        "(Redshift; DuckDB has no grants to lose, and needs no asking)",
-    )
 
 
 class LoadConfig(PublishConfig):
@@ -74,7 +61,6 @@ def staging_asset(
     *,
     kind: str,
     max_rejected_share: float,
-    audit_days: float,
 ) -> dg.AssetsDefinition:
     """A table that is loaded from a source."""
     source = sources.get(table.source or "")
@@ -113,23 +99,12 @@ def staging_asset(
                 log_load(context, table, done)
                 return load_metadata(done), done.version
 
-            yield from publish(
-                context,
-                warehouse,
-                catalog,
-                table,
-                write,
-                audit_days=audit_days,
-                rebuild=config.rebuild,
-                recreate=config.recreate,
-            )
+            yield from publish(context, warehouse, catalog, table, write, config)
 
     return load
 
 
-def derived_asset(
-    table: Table, catalog: Catalog, *, kind: str, audit_days: float
-) -> dg.AssetsDefinition:
+def derived_asset(table: Table, catalog: Catalog, *, kind: str) -> dg.AssetsDefinition:
     """A table that is made from other tables: by its own INSERT, or by repair of their texts."""
     names, staging = set(table.upstream), {staging.name for staging in catalog.staging}
     if names & {ledger.name for ledger in catalog.ledgers} and not names & staging:
@@ -168,16 +143,7 @@ def derived_asset(
             upkeep.build()
             return {}, None
 
-        yield from publish(
-            context,
-            warehouse,
-            catalog,
-            table,
-            write,
-            audit_days=audit_days,
-            rebuild=config.rebuild,
-            recreate=config.recreate,
-        )
+        yield from publish(context, warehouse, catalog, table, write, config)
 
     return build
 

@@ -32,8 +32,8 @@ class Audit:
     blocking: bool = True
     unit: str = VIOLATION
     count: str = ROWS
-    remedy: str = ""
     is_partial: bool = True
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,8 @@ def audits_of(table: Table) -> list[Audit]:
     if not table.may_be_empty:
         query = f"SELECT COUNT(*) AS row_count FROM {quote(table.name)} HAVING COUNT(*) = 0"
         remedy = f"Make sure that the files of {table.source} hold records." if table.source else ""
-        audits.append(
-            Audit(
-                "row_count",
-                "It has at least one row.",
-                query,
-                unit="empty table",
-                remedy=remedy,
-                is_partial=False,
-            )
-        )
+        says, unit = "It has at least one row.", "empty table"
+        audits.append(Audit("row_count", says, query, True, unit, ROWS, False, remedy))
     if table.required:
         audits.append(_null_keys(table))
     if table.primary_key:
@@ -91,20 +83,9 @@ def audits_of(table: Table) -> list[Audit]:
         audits.append(_foreign_keys(table))
     if table.source:
         audits += [_records_accounted(table), _files_read(table)]
-    for check in table.checks:
-        is_partial = set(check.reads) <= {table.name, *table.ties, *LEDGERS}
-        is_partial &= not check.on_all_rows
-        audits.append(
-            Audit(
-                check.name,
-                check.description,
-                check.sql,
-                check.blocking,
-                check.unit,
-                check.count,
-                is_partial=is_partial,
-            )
-        )
+    for c in table.checks:
+        is_partial = not c.on_all_rows and {table.name, *table.ties, *LEDGERS}.issuperset(c.reads)
+        audits.append(Audit(c.name, c.description, c.sql, c.blocking, c.unit, c.count, is_partial))
     names = [audit.name for audit in audits]
     if twice := {name for name in names if names.count(name) > 1}:
         raise SparkifyError(

@@ -23,16 +23,14 @@ OWNERS = ["team:data-platform"]
 def build_defs(*, settings: Settings, sql: Path = SQL) -> dg.Definitions:
     """Definitions for these settings and a folder of tables: used by the server and by tests."""
     catalog, sources, warehouse = Catalog.load(sql), sources_of(settings), warehouse_of(settings)
-    share, kind, days = settings.max_rejected_share, warehouse.kind, settings.audit_days
+    share, kind = settings.max_rejected_share, warehouse.kind
     assets: list[dg.AssetSpec | dg.AssetsDefinition] = [
         *(source_asset(source) for source in sources.values()),
         *(
-            staging_asset(
-                table, catalog, sources, kind=kind, max_rejected_share=share, audit_days=days
-            )
+            staging_asset(table, catalog, sources, kind=kind, max_rejected_share=share)
             for table in catalog.staging
         ),
-        *(derived_asset(table, catalog, kind=kind, audit_days=days) for table in catalog.derived),
+        *(derived_asset(table, catalog, kind=kind) for table in catalog.derived),
         report_asset(catalog, settings.report_path),
     ]
     return dg.Definitions(

@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from sparkify_assets.audit import Audit, AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog, Table
@@ -37,6 +38,19 @@ PREVIEW_ROWS = 5
 # Writes what is stale of a table; returns its metadata, and its data version if it has its own.
 Write = Callable[[Session, Upkeep], tuple[dict[str, Any], str | None]]
 Results = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
+
+
+class PublishConfig(dg.Config):
+    """How a table is published."""
+
+    rebuild: bool = Field(
+        False, description="make and audit all rows again, not only those that are stale"
+    )
+    recreate: bool = Field(
+        False,
+        description="drop the table, with the grants on it, where its file declares another shape "
+        "(Redshift; DuckDB has no grants to lose, and needs no asking)",
+    )
 
 
 @dataclass(frozen=True)
@@ -65,10 +79,7 @@ def publish(
     catalog: Catalog,
     table: Table,
     write: Write,
-    *,
-    audit_days: float,
-    rebuild: bool,
-    recreate: bool,
+    config: PublishConfig,
 ) -> Results:
     """Writes, audits and publishes a table; yields what Dagster records of it.
 
@@ -78,16 +89,14 @@ def publish(
         catalog: all tables.
         table: a staging or derived table.
         write: writes what is stale of it, in the transaction.
-        audit_days: after so many days all rows are audited, not only those that were written.
-        rebuild: whether to make all rows again.
-        recreate: whether to drop the table where it has another shape than its file declares.
+        config: of this run.
     """
     started = time.monotonic()
 
     def write_and_audit(session: Session) -> Published:
-        upkeep = Upkeep(session, catalog, table, code_version(table), rebuild=rebuild)
+        upkeep = Upkeep(session, catalog, table, code_version(table), rebuild=config.rebuild)
         metadata, version = write(session, upkeep)
-        last, is_due = upkeep.last, upkeep.is_audit_due(audit_days)
+        last, is_due = upkeep.last, upkeep.is_audit_due(warehouse.audit_days)
         since = last["published_at"] if last and upkeep.scope is Scope.NOTHING else None
         if last and since and not is_due:
             results, preview = recorded(table, last)
@@ -103,7 +112,7 @@ def publish(
     with user_errors_as_failures():
         try:
             label = f"{table.name} {context.run.run_id}"
-            published = warehouse.in_transaction(write_and_audit, label, recreate=recreate)
+            published = warehouse.in_transaction(write_and_audit, label, recreate=config.recreate)
         except AuditFailed as failed:
             yield from check_results(context, table, failed.results)
             broken = [r for r in failed.results if not r.passed and r.audit.blocking]

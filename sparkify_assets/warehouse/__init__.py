@@ -9,7 +9,7 @@ from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
 def warehouse_of(settings: Settings) -> Warehouse:
     """The warehouse that the settings choose; nothing is connected yet."""
     if settings.target == DuckDBWarehouse.kind:
-        return DuckDBWarehouse(path=str(settings.duckdb_path))
+        return DuckDBWarehouse(path=str(settings.duckdb_path), audit_days=settings.audit_days)
     RedshiftSettings.from_environment()  # what is wrong is said before anything runs
     work = (settings.s3_work or "").rstrip("/")
     if not work.startswith("s3://"):
@@ -29,4 +29,4 @@ def warehouse_of(settings: Settings) -> Warehouse:
     # imported here, since its libraries take long to load
     from sparkify_assets.warehouse.redshift import RedshiftWarehouse
 
-    return RedshiftWarehouse(s3_work=work)
+    return RedshiftWarehouse(s3_work=work, audit_days=settings.audit_days)

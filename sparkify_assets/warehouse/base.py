@@ -150,9 +150,13 @@ class Session(ABC):
 
 
 class Warehouse(dg.ConfigurableResource[Any], ABC):
-    """A database that holds the tables of `sql/`."""
+    """A database that holds the tables of `sql/`.
+
+    After `audit_days` all rows of a table are audited, and not only those that are written.
+    """
 
     kind: ClassVar[str]
+    audit_days: float = 7
 
     @property
     @abstractmethod
