@@ -69,8 +69,8 @@ BREAKS = {
     ),
     "a duplicate key": (
         "star/users.sql",
-        "WHERE latest.recency = 1",
-        "WHERE latest.recency <= 2",
+        " AND e.ts = x.ts\n) AS latest\nWHERE latest.recency = 1",
+        "\n) AS latest\nWHERE latest.recency <= 2",
         ("users", "unique_key", 1, "surplus row"),
     ),
     "no row": (
@@ -81,7 +81,7 @@ BREAKS = {
     ),
     "an orphan key": (
         "star/songplays.sql",
-        "    m.song_id,",
+        "    COALESCE(o.song_id, n.song_id) AS song_id,",
         "    'SO?' AS song_id,",
         ("songplays", "foreign_keys", 4, "orphan reference"),
     ),
