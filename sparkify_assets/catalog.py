@@ -52,8 +52,9 @@ class Check:
     """A file `sql/checks/<table>__<name>.sql`: its query returns violations, each one a `unit`.
 
     Its header says `-- severity: warn` or error (then it is `blocking`), `-- counts: <unit>`, and
-    `-- on all rows` if a part of the table proves nothing. A row with a column `copies` stands for
-    that many violations; `count` is SQL over the rows.
+    `-- on: new rows` or all rows: by default a blocking check looks at the rows that are written,
+    and one that warns at all rows, as its warning stands as long as they do. A row with a column
+    `copies` stands for that many violations; `count` is SQL over the rows.
     """
 
     name: str
@@ -211,6 +212,9 @@ def _read_check(path: Path) -> Check:
     severity = header.directives.get("severity", "error")
     if severity not in ("warn", "error"):
         raise wrong(path, f"severity is {severity!r}: expected warn or error")
+    rows = header.directives.get("on", "new rows" if severity == "error" else "all rows")
+    if rows not in ("new rows", "all rows"):
+        raise wrong(path, f"on is {rows!r}: expected new rows or all rows")
     reads = tuple(sorted(_tables_read(query, path)))
     unit = header.directives.get("counts") or VIOLATION
     count = COPIES if "copies" in query.named_selects else ROWS
@@ -224,7 +228,7 @@ def _read_check(path: Path) -> Check:
         blocking=severity == "error",
         unit=unit,
         count=count,
-        on_all_rows="on all rows" in header.directives,
+        on_all_rows=rows == "all rows",
     )
 
 

@@ -22,7 +22,7 @@ DIALECT = "redshift"
 DIRECTIVES = (
     *("loaded from", "may be empty", "repaired in python", "show rows"),
     "maintained by",  # these are of tables
-    *("severity", "counts", "on all rows"),  # of checks
+    *("severity", "counts", "on"),  # of checks
 )
 
 IN_FULL = {  # as Redshift has them, where no size is said, or the largest

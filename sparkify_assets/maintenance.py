@@ -173,8 +173,11 @@ class Upkeep:
             self._session.publish(self.table)
         published = self._session.rows("SELECT table_name FROM published_tables")
         names = {row["table_name"] for row in published} - {self.table.name}
+        books = {ledger.name for ledger in self._catalog.ledgers if self.table.source}
         for other in self._catalog.assets:
-            if other.name in names and self._changes is not False:
+            if other.name in names and books & set(other.reads):
+                self._mark(other)
+            elif other.name in names and self._changes is not False:
                 self._note(other)
 
     def record(self, results: list[AuditResult], preview: list[Row], *, is_audit: bool) -> None:
@@ -188,7 +191,8 @@ class Upkeep:
         if len(details.encode()) > DETAILS_BYTES:
             counts = {check: (violations, ()) for check, (violations, _) in checks.items()}
             details = json.dumps({"preview": [], "checks": counts})
-        since = self.last["published_at"] if self.last and self._changes is False else self._now
+        is_same = self.scope is Scope.NOTHING or self._changes is False
+        since = self.last["published_at"] if self.last and is_same else self._now
         audited_at = self._now if is_audit or not self.last else self.last["audited_at"]
         known = ", ".join(f"'{table.name}'" for table in self._catalog.assets)
         # whoever puts the file of a table back begins anew: nobody took notes meanwhile
@@ -209,8 +213,7 @@ class Upkeep:
     def _note(self, other: Table) -> None:
         """Notes which rows of a table that is made from this one, or refers to it, are stale."""
         name, changed = self.table.name, quote(CHANGED)
-        written = {name, *(ledger.name for ledger in self._catalog.ledgers if self.table.source)}
-        if written & set(other.reads):
+        if name in other.reads:
             if self._changes is None or (other.suspects and self._has_losses):
                 self._mark(other)
             elif tie := other.ties.get(name):

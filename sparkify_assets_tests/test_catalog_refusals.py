@@ -133,6 +133,11 @@ BAD_FILES = {
         "INSERT INTO bad (a) SELECT u.user_id AS a FROM users AS u;",
         "'a = = b' does not parse as a condition",
     ),
+    "the rows of a check": (
+        "checks/users__check.sql",
+        "-- No.\n-- on: some rows\nSELECT 1 AS a",
+        "on is 'some rows': expected new rows or all rows",
+    ),
     "rows to show": (
         "star/bad.sql",
         "-- One.\n-- show rows: many\nCREATE TABLE bad (a INTEGER);",

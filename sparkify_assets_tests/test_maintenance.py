@@ -408,3 +408,25 @@ def test_a_table_whose_file_was_away_begins_anew(kept: tuple[Platform, Files]) -
     kept_rows = content(platform) if refresh(platform) else {}
     refresh(platform, config=rebuilt(platform))
     assert content(platform) == kept_rows
+
+
+def test_a_warning_stands_as_long_as_its_rows_do(kept: tuple[Platform, Files]) -> None:
+    platform, files = kept
+    path = files.some_day()
+    first, *others = path.read_text().splitlines()
+    twin = json.dumps(json.loads(first) | {"status": 404})
+    (platform.log_data / "twin.json").write_text(twin)
+    assert ("events", "one_version") in failed_checks(refresh(platform))
+    files.new_day(3)
+    assert ("events", "one_version") in failed_checks(refresh(platform))
+    assert ("events", "one_version") in failed_checks(refresh(platform))
+    (platform.log_data / "twin.json").write_text(others[0])
+    assert ("events", "one_version") not in failed_checks(refresh(platform))
+
+
+def test_a_file_without_a_sound_record_is_summed_up(kept: tuple[Platform, Files]) -> None:
+    platform, _ = kept
+    (platform.log_data / "broken.json").write_text("no record")
+    refresh(platform)
+    query = "SELECT rows_rejected FROM load_summary WHERE table_name = 'staging_events'"
+    assert platform.rows(query) == [(1,)]

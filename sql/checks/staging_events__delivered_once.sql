@@ -1,6 +1,7 @@
 -- No record is delivered again with the same contents: in its file, in a copied or renamed one, in a later load. Its event counts once.
 -- severity: warn
 -- counts: repeated row
+-- on: new rows
 SELECT first_object.uri AS first_file, object.uri AS file, again.copies
 FROM (
     SELECT record.first_object_id, record.object_id, COUNT(*) AS copies
