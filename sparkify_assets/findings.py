@@ -3,12 +3,12 @@
 What is told of one object is bounded, whatever it holds. How it is read is said in `reading.py`.
 """
 
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from sparkify_assets.containers import Damaged
 from sparkify_assets.errors import printable
-from sparkify_assets.records import BINARY, MAX_RAW_BYTES, TEXTS, Found, something_else
+from sparkify_assets.records import BINARY, MAX_RAW_BYTES, TEXTS, Found, Members, something_else
 from sparkify_assets.sources.base import LocalFile
 
 MEMBER = "!/"  # between the URI of an archive and the name of a member
@@ -18,115 +18,100 @@ SAMPLES = 3
 TYPICAL_RECORD_BYTES = 500  # where a load has no sound record to compare with
 
 
-class Rejection(NamedTuple):
-    """A record that cannot become a row; `column` is None where it cannot be read at all.
+def _named(name: str) -> Any:
+    return field(default=0, metadata={"name": name})
 
-    `size` is that of the whole text, in bytes. `is_record` tells a record from a text that could
-    not be parted into records, and may hold many.
+
+@dataclass(kw_only=True)
+class Counts:
+    """What was found; a figure is shown in Dagster under the name beside it.
+
+    `texts` are what is rejected and may hold many records. Sizes are in bytes, `unpacked` as read.
     """
 
-    line: int
-    column: str | None
-    reason: str
-    raw: str
-    size: int
-    is_record: bool
+    records: int = _named("records_read")
+    loaded: int = _named("rows_loaded")
+    rejected: int = _named("rows_rejected")
+    with_repeated_keys: int = _named("records_with_repeated_keys")
+    unpacked: int = 0
+    texts: int = 0
+    text_bytes: int = 0
 
 
 @dataclass
-class ReadObject:
-    """What became of an object; `records` is counted apart from loaded and rejected.
+class ReadObject(Counts):
+    """What became of an object; `name` is that in its file, where that is an archive.
 
-    `name` is that of the object in its file, where that is an archive. `size` is in bytes as
-    stored, `unpacked` as read.
+    `size` is in bytes as stored, `head` what it begins with, `line` that of what is read next.
     """
 
     object_id: int
     file: LocalFile
     name: str
     size: int
-    unpacked: int = 0
-    records: int = 0
-    loaded: int = 0
-    rejected: int = 0
-    with_repeated_keys: int = 0
-    rejections: list[Rejection] = field(default_factory=list)
-    texts: int = 0  # of what is rejected, those that may hold many records
-    text_bytes: int = 0
-    head: bytes = b""
-    has_record: bool = False
+    rejections: list[Found] = field(default_factory=list)
     kept_bytes: int = 0
+    head: bytes = b""
+    line: int = 1
     damage: Damaged | None = None
-    lines: int = 1
 
     @property
     def uri(self) -> str:
         """What load_history knows the object by."""
         return f"{self.file.uri}{MEMBER}{self.name}" if self.name else self.file.uri
 
-    def reject(self, found: Found, column: str | None, reason: str) -> None:
+    def add(self, block: bytes) -> bool:
+        """Counts a block that was read; returns whether records are to be looked for in it."""
+        self.unpacked += len(block)
+        self.head = self.head or block[:MAX_RAW_BYTES]
+        return something_else(self.head, BINARY) is None
+
+    def reject(self, found: Found) -> None:
         """Keeps what is to be told of a record; beyond a bound, only how much it is."""
         if self.kept_bytes > MOST_KEPT_BYTES:
             last = self.rejections[-1]
             self.rejections[-1] = last._replace(size=last.size + found.size, is_record=False)
             self.records -= 1
             return
-        data = found.text[:MAX_RAW_BYTES].encode("utf-8", "surrogateescape")
+        data = found.raw.encode("utf-8", "surrogateescape")
         raw = data.decode("utf-8", "backslashreplace").replace("\0", "\\x00").strip()
         raw = raw.encode()[:MAX_RAW_BYTES].decode(errors="ignore")
         self.kept_bytes += len(raw) + REJECTION_BYTES
-        is_record = found.members is not None
-        self.rejections.append(Rejection(found.line, column, reason, raw, found.size, is_record))
+        self.rejections.append(found._replace(raw=raw, members=Members()))
 
     def conclude(self) -> None:
         """Tells what the object is at all, once it is read, and adds up what is rejected."""
         kind = something_else(self.head, BINARY) or something_else(self.head, TEXTS)
-        if not self.loaded and (kind or (not self.has_record and len(self.rejections) > 1)):
-            # one finding, however many lines it has
-            first = self.rejections[0].reason if self.rejections else ""
-            reason = f"it seems to be {kind}" if kind else f"it holds no record: {first}"
+        why = f"it seems to be {kind}" if kind else ""
+        if len(self.rejections) > 1 and not any(found.is_record for found in self.rejections):
+            why = why or f"it holds no record: {self.rejections[0].reason}"
+        if why and not self.loaded:  # one finding, however many lines it has
             self.rejections, self.kept_bytes, self.records = [], 0, 1
             text = self.head.decode("utf-8", "surrogateescape")
-            self.reject(Found(1, text, self.unpacked, None), None, f"not JSON: {reason}")
-        if damage := self.damage:
+            self.reject(Found(1, text, self.unpacked, f"not JSON: {why}"))
+        if self.damage:
             self.records += 1
-            self.rejections.append(
-                Rejection(self.lines, None, str(damage), "", damage.size, is_record=False)
-            )
-        texts = [rejection.size for rejection in self.rejections if not rejection.is_record]
+            self.rejections.append(Found(self.line, "", self.damage.size, str(self.damage)))
+        texts = [found.size for found in self.rejections if not found.is_record]
         self.rejected, self.texts, self.text_bytes = len(self.rejections), len(texts), sum(texts)
         self.head = b""
 
 
-def _named(name: str) -> Any:
-    return field(default=0, metadata={"name": name})
-
-
 @dataclass
-class Load:
-    """What one load found and did. `version` stands for all that the staging table now holds.
-
-    A figure is shown in Dagster under the name beside it.
-    """
+class Load(Counts):
+    """What one load found and did. `version` stands for all that the staging table now holds."""
 
     new: int = _named("objects_new")
     changed: int = _named("objects_changed")
     unchanged: int = _named("objects_unchanged")
     vanished: int = _named("objects_vanished")
     bytes: int = _named("bytes_read")
-    records: int = _named("records_read")
-    loaded: int = _named("rows_loaded")
-    rejected: int = _named("rows_rejected")
-    with_repeated_keys: int = _named("records_with_repeated_keys")
     seconds: float = _named("seconds")
     version: str = ""
     rejected_samples: list[str] = field(default_factory=list)
     unread_files: list[str] = field(default_factory=list)
     unknown_keys: list[str] = field(default_factory=list)
     missing_keys: list[str] = field(default_factory=list)
-    unpacked: int = 0
-    texts: int = 0  # as in an object
-    text_bytes: int = 0
 
     @property
     def objects(self) -> int:
@@ -138,13 +123,8 @@ class Load:
         self.new += not is_changed
         self.changed += is_changed
         self.bytes += found.size
-        self.unpacked += found.unpacked
-        self.records += found.records
-        self.loaded += found.loaded
-        self.rejected += found.rejected
-        self.with_repeated_keys += found.with_repeated_keys
-        self.texts += found.texts
-        self.text_bytes += found.text_bytes
+        for each in fields(Counts):
+            setattr(self, each.name, getattr(self, each.name) + getattr(found, each.name))
         if found.rejected and not found.loaded:
             self.unread_files.append(address)
         for r in found.rejections[: SAMPLES - len(self.rejected_samples)]:

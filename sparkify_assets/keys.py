@@ -16,19 +16,21 @@ class Keys:
     def __init__(self) -> None:
         self._found: dict[str, tuple[int, object]] = {}
 
-    def add(self, members: Members, records: int = 1) -> None:
-        """Counts records that have the keys of this one."""
-        for name, value in dict(members).items():
-            if name in self._found or len(self._found) < MOST:
-                count, example = self._found.get(name, (0, None))
+    def add(self, members: Members, records: int = 1) -> int:
+        """Counts records that have the keys of this one; returns those with a repeated key."""
+        by_name = dict(members)
+        for name, value in by_name.items():
+            count, example = self._found.get(name, (0, None))
+            if count or len(self._found) < MOST:
                 self._found[name] = count + records, value if example is None else example
+        return records if len(by_name) < len(members) else 0
 
     def unknown(self, table: Table) -> list[str]:
         """The keys that no column of the table takes, each with its count and an example."""
         known = {column.key for column in json_columns(table)}
         return [
             f"{printable(name)[:SHOWN]} ({counted(records, 'record')}, "
-            f"for example {printable(json_text(example) or 'null')[:SHOWN]})"
+            f"for example {printable(json_text(example))[:SHOWN]})"
             for name, (records, example) in self._found.items()
             if name not in known
         ]

@@ -1,58 +1,67 @@
 """Reads the records of JSON files into a DuckDB table: every record becomes a row or a rejection.
 
-A file is a stream that is cut into parts between records. DuckDB parses a part in one pass, and
-where it finds as many sound records as Python counted beginnings of records, the part is done.
-Any other part is read the careful way, record by record, with the parts that follow it until one is
+A file is a stream that is cut into parts between records. DuckDB parses a part in one pass; its
+rows are kept where it finds as many sound records as Python counted beginnings of records. Any
+other part is read the careful way, record by record, with the parts that follow it until one is
 sound again. Tiny objects always are: opening a file costs DuckDB more than they cost Python.
 
-Files are unpacked in `containers.py`, cut in `parts.py` and inserted in `passes.py`; what a record
-is is said in `records.py`, and what its values mean in `values.py`.
+Files are unpacked in `containers.py` and cut in `parts.py`; what a record is is said in
+`records.py`, and what its values mean in `values.py`.
 """
 
-import json
+import glob
+import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain, islice, takewhile
 
 import duckdb
 
 from sparkify_assets.catalog import Table
 from sparkify_assets.containers import Damaged, Member, members_of
+from sparkify_assets.dialect import quote
 from sparkify_assets.findings import ReadObject
 from sparkify_assets.keys import Keys
-from sparkify_assets.parts import Part, cut, one_a_line
-from sparkify_assets.passes import Passes
-from sparkify_assets.records import BINARY, MAX_RAW_BYTES, find_records, something_else
+from sparkify_assets.parts import as_lines, cut, one_a_line
+from sparkify_assets.records import MAX_RECORD_BYTES, Found, find_records
 from sparkify_assets.scratch import scratch_folder
 from sparkify_assets.sources.base import LocalFile, open_object, verify_unchanged
-from sparkify_assets.values import OBJECT, Misfit, row_reader
+from sparkify_assets.values import DOUBTFUL, Misfit, row_reader, select_rows, structure
+from sparkify_assets.warehouse.landing import insert_rows
 
+MEMORY = "400MB"  # of DuckDB, which would keep all that it writes as long as there is any
+MOST_THREADS = 4  # each of them has buffers of its own
 TINY_BYTES = 16 * 1024  # about where DuckDB's cost of opening a file and Python's of parsing meet
 WAITING_BYTES = 64 * 1024 * 1024  # of small objects that are read in one pass
 WAITING_OBJECTS = 10_000
-PIECE_BYTES = 8 * 1024 * 1024  # of a part that becomes text at once
-ROWS_BYTES = 64 * 1024 * 1024  # of rows that are inserted at once
+BLOCK_BYTES = 8 * 1024 * 1024  # of a part that becomes text at once
+ROWS = 2_000  # that are inserted at once
+ROWS_BYTES = 16 * 1024 * 1024
+Parts = list[tuple[ReadObject, bytes]]
+STAGED = '"rows of a pass"'
+RECORDS = (  # of files, each named by the number of its object
+    "(SELECT CAST(parse_filename(filename, true) AS INTEGER) AS object_id, json "
+    "FROM read_ndjson_objects(?, ignore_errors = true, filename = true, "
+    f"maximum_object_size = {2 * MAX_RECORD_BYTES + 1}) WHERE json IS NOT NULL)"
+)
 
 
+@dataclass
 class Reader:
-    """Inserts the records of files into a table on a connection.
+    """Inserts the records of files into a table on a connection to DuckDB."""
 
-    Args:
-        connection: to DuckDB.
-        table: the staging table, which exists there.
-        ids: the numbers that objects get, in the order in which they are found.
-        keys: what is told of the keys of all records.
-    """
+    connection: duckdb.DuckDBPyConnection
+    table: Table  # a staging table, which exists there
+    ids: Iterator[int]  # that objects get, in the order in which they are found
+    keys: Keys  # what is told of the keys of all records
 
-    def __init__(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        table: Table,
-        ids: Iterator[int],
-        keys: Keys,
-    ) -> None:
-        self._connection, self._table, self._ids, self._keys = connection, table, ids, keys
-        self._row_of = row_reader(table)
-        self._careful: dict[int, ReadObject] = {}  # whose rows wait
+    def __post_init__(self) -> None:
+        """Bounds what DuckDB takes."""
+        self._execute, self._row_of = self.connection.execute, row_reader(self.table)
+        self._rows: list[list[object]] = []  # that wait, for records of so many bytes
+        self._rows_bytes = 0
+        self._execute(f"SET memory_limit = '{MEMORY}'")
+        self._execute(f"SET threads = {min(os.cpu_count() or 1, MOST_THREADS)}")
 
     def read(self, files: Iterable[LocalFile]) -> Iterator[list[ReadObject]]:
         """Reads files, and says of some objects at a time what became of them.
@@ -60,120 +69,134 @@ class Reader:
         Raises:
             SparkifyError: a file that cannot be read, or changed while it was being read.
         """
-        with scratch_folder() as folder, (folder / "rows.ndjson").open("w+b") as self._rows:
-            self._passes = Passes(self._connection, self._table, folder, self._keys)
-            yield from self._read(files)
-
-    def _read(self, files: Iterable[LocalFile]) -> Iterator[list[ReadObject]]:
-        done: list[ReadObject] = []
-        waiting: list[tuple[ReadObject, Part]] = []
+        waiting: Parts = []  # each object, with its part if that is all of it
         size = 0
         for file in files:
             with open_object(file) as stream:
                 for member in members_of(file, stream):
-                    one = ReadObject(next(self._ids), file, member.name, member.size)
+                    one = ReadObject(next(self.ids), file, member.name, member.size)
                     parts = cut(_blocks(member, one))
                     first = list(islice(parts, 2))
-                    done.append(one)
                     if len(first) == 2:
                         self._read_parts(one, chain(first, parts))
-                    elif first:
-                        waiting.append((one, first[0]))
+                    waiting.append((one, first[0] if len(first) == 1 else b""))
                     size += one.unpacked
-                    if size > WAITING_BYTES or len(done) == WAITING_OBJECTS:
-                        yield self._finish(done, waiting)
-                        done, waiting, size = [], [], 0
+                    if size > WAITING_BYTES or len(waiting) == WAITING_OBJECTS:
+                        yield self._finish(waiting)
+                        waiting, size = [], 0
             verify_unchanged(file)
-        yield self._finish(done, waiting)
+        yield self._finish(waiting)
 
-    def _finish(
-        self, done: list[ReadObject], waiting: list[tuple[ReadObject, Part]]
-    ) -> list[ReadObject]:
-        """Reads what waits, and inserts the rows that do."""
-        large = [(one, part) for one, part in waiting if len(part.data) > TINY_BYTES]
-        unsound = self._read_fast(large)
-        for one, part in waiting:
-            if len(part.data) <= TINY_BYTES or one.object_id in unsound:
-                self._read_carefully(one, iter([part]))
+    def _finish(self, waiting: Parts) -> list[ReadObject]:
+        """Reads the parts that wait, and inserts the rows that do."""
+        tiny = [(one, part) for one, part in waiting if len(part) <= TINY_BYTES]
+        large = [(one, part) for one, part in waiting if len(part) > TINY_BYTES]
+        for one, part in chain(tiny, self._read_fast(large)):
+            self._read_carefully(one, [part])
         self._insert_rows()
-        self._careful.clear()
-        for one in done:
+        for one, _ in waiting:
             one.conclude()
-        return done
+        return [one for one, _ in waiting]
 
-    def _read_parts(self, one: ReadObject, parts: Iterator[Part]) -> None:
+    def _read_parts(self, one: ReadObject, parts: Iterator[bytes]) -> None:
         """Reads an object part by part."""
         for part in parts:
             if self._read_fast([(one, part)]):
                 unsound = takewhile(lambda p: bool(self._read_fast([(one, p)])), parts)
                 self._read_carefully(one, chain([part], unsound))
 
-    def _read_fast(self, parts: list[tuple[ReadObject, Part]]) -> set[int]:
-        """Inserts the parts that hold sound records alone; returns the objects of the others."""
-        objects = {one.object_id: one for one, _ in parts}
-        ways = {one.object_id: one_a_line(part) for one, part in parts}
-        while lines := {i: found for i, way in ways.items() if (found := next(way, None))}:
-            for object_id in self._passes.insert_sound(lines):
-                one = objects.pop(object_id)
-                one.records += lines[object_id].records
-                one.loaded += lines[object_id].records
-                one.has_record = True
-                del ways[object_id]
-        return set(objects)
+    def _read_fast(self, parts: Parts) -> Parts:
+        """Inserts the parts that hold sound records alone; returns the others."""
+        for form in (as_lines, one_a_line):
+            found = {one.object_id: (one, *lines) for one, part in parts if (lines := form(part))}
+            sound = self._insert_sound(found) if found else set()
+            for one, part in parts:
+                one.line += part.count(b"\n") if one.object_id in sound else 0
+            parts = [(one, part) for one, part in parts if one.object_id not in sound]
+        return parts
 
-    def _read_carefully(self, one: ReadObject, parts: Iterator[Part]) -> None:
-        """Reads what follows one another record by record; its rows wait in a file."""
-        first = next(parts)
-        if first.line == 1 and not one.has_record:
-            one.head = first.data[:MAX_RAW_BYTES]
-            if something_else(one.head, BINARY):
-                for _ in parts:
-                    pass
-                return
-        self._careful[one.object_id] = one
-        for found in find_records(_pieces(chain([first], parts)), first.line):
-            one.records += 1
-            if found.members is None or found.problem:
-                one.has_record |= found.members is not None
-                one.reject(found, None, found.problem)
-                continue
-            one.has_record = True
-            self._keys.add(found.members)
-            one.with_repeated_keys += len(dict(found.members)) < len(found.members)
+    def _insert_sound(self, objects: dict[int, tuple[ReadObject, bytes, int]]) -> set[int]:
+        """Inserts lines of objects, so many records, if all are sound; returns these objects."""
+        with scratch_folder() as folder:
+            for i, (_, lines, _) in objects.items():
+                (folder / f"{i}.json").write_bytes(lines)
+            files = f"{glob.escape(str(folder))}/*.json"
+            key_sets = self._execute(
+                f"SELECT object_id, ANY_VALUE(json), COUNT(*) FROM {RECORDS} "
+                "GROUP BY object_id, CAST(json_keys(json) AS VARCHAR)",
+                [files],
+            ).fetchall()
+            self._execute(
+                f"CREATE OR REPLACE TEMP TABLE {STAGED} AS SELECT {select_rows(self.table)} "
+                f"FROM (SELECT *, json_transform(json, ?) AS v FROM {RECORDS})",
+                [structure(self.table), files],
+            )
+        found = self._execute(f"SELECT object_id, COUNT(*) FROM {STAGED} GROUP BY object_id")
+        rows: dict[int, list[list[object]]]
+        rows = {i: [] for i, records in found.fetchall() if records == objects[i][2]}
+        doubtful = f"SELECT object_id, {DOUBTFUL} FROM {STAGED} WHERE {DOUBTFUL} IS NOT NULL"
+        for i, text in self._execute(doubtful).fetchall():
             try:
-                row = self._row_of(found.members)
+                if i in rows:
+                    rows[i].append(self._row_of(_record(text), i))
+            except Misfit:
+                del rows[i]
+        for row in chain.from_iterable(rows.values()):
+            self._add(row, 0)
+        for i, text, records in key_sets:
+            if i in rows:
+                one = objects[i][0]
+                one.records += records
+                one.loaded += records
+                one.with_repeated_keys += self.keys.add(_record(text).members, records)
+        self._execute(
+            f"INSERT INTO {quote(self.table.name)} BY NAME SELECT * EXCLUDE ({DOUBTFUL}) FROM "
+            f"{STAGED} WHERE {DOUBTFUL} IS NULL AND object_id IN (SELECT unnest(?::INTEGER[]))",
+            [list(rows)],
+        )
+        self._execute(f"DROP TABLE {STAGED}")
+        return set(rows)
+
+    def _read_carefully(self, one: ReadObject, parts: Iterable[bytes]) -> None:
+        """Reads what follows one another record by record."""
+
+        def blocks() -> Iterator[bytes]:
+            for part in parts:
+                one.line += part.count(b"\n")
+                yield from (part[i : i + BLOCK_BYTES] for i in range(0, len(part), BLOCK_BYTES))
+
+        for found in find_records(blocks(), one.line):
+            one.records += 1
+            try:
+                self._add(self._row_of(found, one.object_id), found.size)
+                one.loaded += 1
             except Misfit as misfit:
-                one.reject(found, misfit.column, str(misfit))
-            else:
-                row[OBJECT] = str(one.object_id)
-                self._rows.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-                if self._rows.tell() > ROWS_BYTES:
-                    self._insert_rows()
+                one.reject(found._replace(reason=str(misfit), column=misfit.column))
+            if not found.reason:
+                one.with_repeated_keys += self.keys.add(found.members)
+
+    def _add(self, row: list[object], size: int) -> None:
+        """Makes a row wait, and inserts those that do if they are many."""
+        self._rows.append(row)
+        self._rows_bytes += size
+        if len(self._rows) == ROWS or self._rows_bytes > ROWS_BYTES:
+            self._insert_rows()
 
     def _insert_rows(self) -> None:
-        """Inserts the rows that wait."""
-        if not self._rows.tell():
-            return
-        self._rows.flush()
-        for object_id, count in self._passes.insert_rows(self._rows.name).items():
-            self._careful[object_id].loaded += count
-        self._rows.seek(0)
-        self._rows.truncate()
+        insert_rows(self.connection, self.table, self._rows)
+        self._rows, self._rows_bytes = [], 0
 
 
 def _blocks(member: Member, one: ReadObject) -> Iterator[bytes]:
-    """The bytes of an object as far as they can be unpacked, counted."""
+    """The bytes of an object as far as they can be unpacked, counted; none of what is no text."""
     try:
         for block in member.blocks:
-            one.unpacked += len(block)
-            one.lines += block.count(b"\n")
-            yield block
+            if one.add(block):
+                yield block
     except Damaged as damage:
         one.damage = damage
 
 
-def _pieces(parts: Iterable[Part]) -> Iterator[bytes]:
-    """Blocks of a size whose text does not take much memory."""
-    for part in parts:
-        for at in range(0, len(part.data), PIECE_BYTES):
-            yield part.data[at : at + PIECE_BYTES]
+def _record(text: str) -> Found:
+    """The record that a text is."""
+    return next(find_records(iter([text.encode()])))

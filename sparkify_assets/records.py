@@ -8,7 +8,7 @@ its size and why. Nothing here knows a table: what a record's values mean is sai
 import codecs
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 MAX_RECORD_BYTES = 4 * 1024 * 1024  # Redshift's own limit for a JSON record and for a row
@@ -24,20 +24,15 @@ NEXT_OBJECT = re.compile(r"\n|(?=\{)")
 SURROGATES = re.compile("[\ud800-\udfff]")  # bytes that are no UTF-8, as they were decoded
 
 BINARY = {  # how files begin that hold no text
-    b"\x1f\x8b": "gzip-compressed. Unpack it (gunzip)",
-    b"PK\x03\x04": "a zip archive. Unpack it (unzip)",
-    b"BZh": "bzip2-compressed. Unpack it (bunzip2)",
-    b"\x28\xb5\x2f\xfd": "zstd-compressed. Unpack it (unzstd)",
-    b"\xfd7zXZ\0": "xz-compressed. Unpack it (unxz)",
-    b"PAR1": "a Parquet file. Export it as JSON, one record a line",
-    b"\xff\xfe": "UTF-16 text. Save it as UTF-8",
-    b"\xfe\xff": "UTF-16 text. Save it as UTF-8",
-    b'{\0"\0': "UTF-16 text. Save it as UTF-8",
-    b'\0{\0"': "UTF-16 text. Save it as UTF-8",
+    (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0"): (
+        "compressed. Unpack it: only gzip, zstd, bzip2 and zip are read, and none in another"
+    ),
+    (b"PAR1",): "a Parquet file. Export it as JSON, one record a line",
+    (b"\xff\xfe", b"\xfe\xff", b'{\0"\0', b'\0{\0"'): "UTF-16 text. Save it as UTF-8",
 }
-TEXTS = {  # how texts begin that are probably no JSON
-    b"version https://git-lfs": "a Git LFS pointer, not the file itself. Fetch that (git lfs pull)",
-    b"<": "an HTML or XML page. Download the raw file itself",
+TEXTS: dict[tuple[bytes, ...], str] = {  # how texts begin that are probably no JSON
+    (b"version https://git-lfs",): "a Git LFS pointer, not the file. Fetch that (git lfs pull)",
+    (b"<",): "an HTML or XML page. Download the raw file itself",
 }
 
 
@@ -52,16 +47,19 @@ class Members(list[tuple[str, Any]]):
 
 
 class Found(NamedTuple):
-    """A record, or a text that is none: then `members` is None and `problem` says why.
+    """A record, or a text that is none and may hold many; `reason` says why it becomes no row.
 
-    `text` is cut at `MAX_RAW_BYTES` where it is no record; `size` is that of all of it, in bytes.
+    `raw` is its text, cut at `MAX_RAW_BYTES`, and `size` that of all of it, in bytes. `column` is
+    None where it is not the fault of one.
     """
 
     line: int
-    text: str
+    raw: str
     size: int
-    members: Members | None
-    problem: str = ""
+    reason: str
+    is_record: bool = False
+    members: Members = Members()
+    column: str | None = None
 
 
 def _constant(name: str) -> None:
@@ -74,30 +72,27 @@ DECODER = json.JSONDecoder(
 )
 
 
-def something_else(head: bytes, signatures: dict[bytes, str]) -> str | None:
+def something_else(head: bytes, signatures: dict[tuple[bytes, ...], str]) -> str | None:
     """What a file that begins like this seems to be, and what to do; None if none of these."""
     text = head.removeprefix(codecs.BOM_UTF8).lstrip()
-    kinds = (kind for begin, kind in signatures.items() if text.startswith(begin))
-    return next(kinds, None)
+    return next((kind for begins, kind in signatures.items() if text.startswith(begins)), None)
 
 
 def find_records(blocks: Iterator[bytes], line: int = 1) -> Iterator[Found]:
     """Finds the records in the bytes of an object, and the texts in it that are none.
 
-    Where an object is damaged, the next record is looked for behind its closing bracket, on the
-    rest of the line, and on the next line.
+    Such a text ends with its closing bracket, before the next record or with its line.
 
     Args:
         blocks: the bytes, parted anywhere; none is empty.
         line: number of the line on which they begin.
     """
-    decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
-    text, at, effort = "", 0, 0
-    is_whole = False
+    pieces = codecs.iterdecode(blocks, "utf-8", "surrogateescape")
+    text, at, effort, is_whole = "", 0, 0, False
     while True:
         if not is_whole and len(text) - at <= MAX_RECORD_BYTES:  # what begins here may be cut
-            block = next(blocks, b"")
-            text, at, is_whole = text[at:] + decode(block, not block), 0, not block
+            piece = next(pieces, "")
+            text, at, is_whole = text[at:] + piece, 0, not piece
             continue
         start = SEPARATORS.match(text, at).end()  # type: ignore[union-attr]  # it matches ""
         line += text.count("\n", at, start)
@@ -106,65 +101,62 @@ def find_records(blocks: Iterator[bytes], line: int = 1) -> Iterator[Found]:
             if is_whole:
                 return
             continue
-        members, problem, length = None, "not a JSON object", 0
-        if text[at] == "{":
-            members, problem, length = _read_object(text, at, effort)
+        raw, size = "", 0
+        windows = WINDOWS if effort < MAX_EFFORT else WINDOWS[:1]
+        members, problem, length = _read_object(text, at, windows)
         if members is not None:
-            piece = text[at : at + length]
-            yield Found(line, piece, _size(piece), members, problem)
             effort, end = 0, at + length
         else:
             effort += length
-            raw, size, lines = text[at : at + MAX_RAW_BYTES], 0, 0
-            end = _end_of_damage(text, at, problem)
-            while end is None and not is_whole:
-                size, lines = size + _size(text[at:-1]), lines + text.count("\n", at, -1)
-                block = next(blocks, b"")
-                text, at, is_whole = text[-1:] + decode(block, not block), 0, not block
-                end = _end_of_damage(text, at, problem)
-            end = len(text) if end is None else end
-            size += _size(text[at:end])
-            yield Found(line, raw[:size], size, None, problem)
-            line += lines
+            while (end := _end_of_damage(text, at, problem)) < 0 and not is_whole:
+                raw, size = raw or text[at : at + MAX_RAW_BYTES], size + _size(text[at:-1])
+                piece = next(pieces, "")
+                text, at, is_whole = text[-1:] + piece, 0, not piece
+            end = len(text) if end < 0 else end
+        size += _size(text[at:end])
+        raw = raw or text[at : min(end, at + MAX_RAW_BYTES)]
+        yield Found(line, raw, size, problem, members is not None, members or Members())
         line += text.count("\n", at, end)
         at = end
 
 
-def _read_object(text: str, at: int, effort: int) -> tuple[Members | None, str, int]:
-    """Reads the JSON object that begins at a place, a large one after little effort in vain alone.
+def _read_object(
+    text: str, at: int, windows: Iterable[int] = WINDOWS
+) -> tuple[Members | None, str, int]:
+    """Reads the JSON object that begins at a place: members, what is wrong, and its length.
 
-    Returns:
-        Its members, what is wrong, and its length; or None, why, and how much was read in vain
-        where that was much.
+    Members are None where it is no JSON; its length is then what was read in vain of a large one.
     """
-    problem = "not valid JSON"
-    for window in WINDOWS if effort < MAX_EFFORT else WINDOWS[:1]:
+    if not text.startswith("{", at):
+        return None, "not a JSON object", 0
+    for window in windows:
         piece = text[at : at + window]
         try:
             members, length = DECODER.raw_decode(piece)
         except json.JSONDecodeError as error:
-            problem = f"not valid JSON: {error.msg}: character {error.pos + 1}"
+            reason = f"{error.msg}: character {error.pos + 1}"
             is_cut = error.pos > window - 16 and "control character" not in error.msg
-            is_cut |= error.msg.startswith("Unterminated string")
-            if is_cut and len(piece) == window:
-                problem = TOO_LONG
-                continue
+            if len(piece) < window or not (is_cut or error.msg.startswith("Unterminated string")):
+                break
         except RecursionError:
-            problem = "not valid JSON: nested too deeply"
+            reason = "nested too deeply"
+            break
         except ValueError as error:
-            problem = f"not valid JSON: {error}"
+            reason = str(error)
+            break
         else:
             piece = piece[:length]
             if _size(piece) > MAX_RECORD_BYTES:
                 return members, TOO_LONG, length
             is_text = piece.isascii() or not SURROGATES.search(piece)
             return members, "" if is_text else "not UTF-8 text", length
-        break
-    return None, problem, len(piece) if window > WINDOWS[0] else 0
+    else:
+        reason = TOO_LONG
+    return None, f"not valid JSON: {reason}", len(piece) if window > WINDOWS[0] else 0
 
 
-def _end_of_damage(text: str, at: int, problem: str) -> int | None:
-    """Where a text that is no record ends: by its brackets, its line, or before a whole record."""
+def _end_of_damage(text: str, at: int, reason: str) -> int:
+    """Where a text that is no record ends; -1 if that cannot be seen yet."""
     depth = 0
     for bracket in BRACKETS.finditer(text, at, at + MAX_RAW_BYTES if text[at] == "{" else at):
         depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(bracket[0], 0)
@@ -172,15 +164,11 @@ def _end_of_damage(text: str, at: int, problem: str) -> int | None:
             break
         if not depth:
             return bracket.end()
-    effort = 0
-    for place in (NEXT_RECORD if problem == TOO_LONG else NEXT_OBJECT).finditer(text, at + 1):
-        if text[place.start()] == "\n":
-            return place.start()
-        members, _, length = _read_object(text, place.end(), effort)
-        if members is not None:
-            return place.start()
-        effort += length
-    return None
+    for place in (NEXT_RECORD if TOO_LONG in reason else NEXT_OBJECT).finditer(text, at + 1):
+        end = place.start()
+        if text[end] == "\n" or _read_object(text, place.end(), WINDOWS[:2])[0] is not None:
+            return end
+    return -1
 
 
 def _size(text: str) -> int:

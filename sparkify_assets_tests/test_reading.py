@@ -29,7 +29,7 @@ LIMIT = 4 * 1024 * 1024  # bytes of the longest record
 SQL = """
 CREATE TABLE things (
     id INTEGER NOT NULL, name VARCHAR(20), big BIGINT, small SMALLINT, score DOUBLE PRECISION,
-    ratio REAL, at TIMESTAMP, day DATE, ok BOOLEAN, nickName VARCHAR(8), note VARCHAR(MAX),
+    at TIMESTAMP, day DATE, ok BOOLEAN, nickName VARCHAR(8), note VARCHAR(MAX),
     object_id INTEGER NOT NULL
 )
 """
@@ -198,13 +198,11 @@ CASES: dict[str, tuple[bytes, list[Row], list[Rejected]]] = {
         [(1, "big", "big is 8999999999999999.4, not BIGINT")],
     ),
     "almost nothing": (
-        b'{"id": 1e-400}\n{"id": 1, "score": 1e-400}\n{"id": 1, "ratio": 1e-50}\n'
-        b'{"id": 2, "score": 0.0, "ratio": 0e5}',
-        [{"id": 2, "score": 0.0, "ratio": 0.0}],
+        b'{"id": 1e-400}\n{"id": 1, "score": 1e-400}\n{"id": 2, "score": 0.0}',
+        [{"id": 2, "score": 0.0}],
         [
             (1, "id", "id is 1e-400, not INTEGER"),
             (2, "score", "score is 1e-400, not DOUBLE PRECISION"),
-            (3, "ratio", "ratio is 1e-50, not REAL"),
         ],
     ),
     "fraction of a millisecond": (
@@ -231,7 +229,6 @@ CASES: dict[str, tuple[bytes, list[Row], list[Rejected]]] = {
         [(1, None, "-Infinity is no JSON value"), (2, None, "Infinity is no JSON value")],
     ),
     "too large for DOUBLE": (b'{"id": 1, "score": 1e400}', [], [(1, "score", "not DOUBLE")]),
-    "too large for REAL": (b'{"id": 1, "ratio": 1e39}', [], [(1, "ratio", "not REAL")]),
     "text in TIMESTAMP": (
         b'{"id": 1, "at": "2018-11-01"}',
         [],
@@ -262,7 +259,7 @@ CASES: dict[str, tuple[bytes, list[Row], list[Rejected]]] = {
     # values that fit, oddly
     "every type": (
         b'{"id": -2147483648, "name": "x", "big": 9223372036854775807, "small": -32768, '
-        b'"score": 1.5e300, "ratio": 0.25, "at": 1541105830796, "day": "2018-11-01", "ok": true}',
+        b'"score": 1.5e300, "at": 1541105830796, "day": "2018-11-01", "ok": true}',
         [
             {
                 "id": -2147483648,
@@ -270,7 +267,6 @@ CASES: dict[str, tuple[bytes, list[Row], list[Rejected]]] = {
                 "big": 2**63 - 1,
                 "small": -32768,
                 "score": 1.5e300,
-                "ratio": 0.25,
                 "at": datetime(2018, 11, 1, 20, 57, 10, 796000),
                 "day": date(2018, 11, 1),
                 "ok": True,
@@ -577,7 +573,7 @@ SOMETHING_ELSE: dict[str, tuple[bytes, str]] = {
     "CSV": (b"id,name\n1,x\n2,y\n3,z\n", "it holds no record: not a JSON object"),
     "Python": (b"{'id': 1}\n{'id': 2}\n", "it holds no record: not valid JSON: Expecting property"),
     "UTF-16": ('{"id": 1}\n{"id": 2}\n'.encode("utf-16"), "UTF-16 text. Save it as UTF-8"),
-    "xz": (lzma.compress(ONE * 99), "xz-compressed. Unpack it (unxz)"),
+    "xz": (lzma.compress(ONE * 99), "compressed. Unpack it"),
     "Parquet": (b"PAR1\x15\x04" + b"\n{" * 99 + b"PAR1", "a Parquet file"),
 }
 

@@ -40,6 +40,18 @@ def bare_columns(table: Table) -> str:
     return ", ".join(f"{quote(column.name)} {column.type}" for column in table.columns)
 
 
+def insert_rows(
+    connection: duckdb.DuckDBPyConnection, table: Table, rows: Sequence[Sequence[object]]
+) -> None:
+    """Inserts rows into a table, each with a value for every column."""
+    if rows:
+        values = ", ".join(f"unnest(CAST(? AS {column.type}[]))" for column in table.columns)
+        connection.execute(
+            f"INSERT INTO {quote(table.name)} SELECT {values}",
+            [list(column) for column in zip(*rows, strict=True)],
+        )
+
+
 class Landing:
     """Rows of tables, in a DuckDB file. Objects are numbered from 1 here."""
 
@@ -54,12 +66,7 @@ class Landing:
 
     def append(self, table: Table, rows: Sequence[Sequence[object]]) -> None:
         """Inserts rows, each with a value for every column."""
-        if rows:
-            values = ", ".join(f"unnest(CAST(? AS {column.type}[]))" for column in table.columns)
-            self.connection.execute(
-                f"INSERT INTO {quote(table.name)} SELECT {values}",
-                [list(column) for column in zip(*rows, strict=True)],
-            )
+        insert_rows(self.connection, table, rows)
 
     def forget(self, object_ids: Sequence[int]) -> None:
         """Deletes what landed from objects."""
