@@ -224,9 +224,14 @@ CASES: dict[str, tuple[bytes, list[Row], list[Rejected]]] = {
     "NaN as text in DOUBLE": (b'{"id": 1, "score": "NaN"}', [], [(1, "score", "not DOUBLE")]),
     "no NaN of JavaScript": (b'{"id": 1, "name": nan}', [], [(1, None, "not valid JSON")]),
     "infinity": (
-        b'{"id": 1, "score": -Infinity}\n{"id": 1, "name": Infinity}\n{"id": 2, "name": "-inf"}',
+        b'{"id": 1, "score": -Infinity}\n{"id": 1, "name": Infinity}\n{"id": 2, "name": "-inf"}\n'
+        b'{"id": 1, "x": [-Infinity]}',
         [{"id": 2, "name": "-inf"}],
-        [(1, None, "-Infinity is no JSON value"), (2, None, "Infinity is no JSON value")],
+        [
+            (1, None, "-Infinity is no JSON value"),
+            (2, None, "Infinity is no JSON value"),
+            (4, None, "-Infinity is no JSON value"),
+        ],
     ),
     "too large for DOUBLE": (b'{"id": 1, "score": 1e400}', [], [(1, "score", "not DOUBLE")]),
     "text in TIMESTAMP": (
@@ -235,6 +240,7 @@ CASES: dict[str, tuple[bytes, list[Row], list[Rejected]]] = {
         [(1, "at", "at is 2018-11-01, not epoch milliseconds")],
     ),
     "year 10000": (b'{"id": 1, "at": 253402300800000}', [], [(1, "at", "in the future")]),
+    "no year at all": (b'{"id": 1, "at": 9223372036854775807}', [], [(1, "at", "in the future")]),
     "no such day": (b'{"id": 1, "day": "2018-02-30"}', [], [(1, "day", "not DATE")]),
     "time in DATE": (b'{"id": 1, "day": "2018-02-03 10:00"}', [], [(1, "day", "not DATE")]),
     "endless DATE": (b'{"id": 1, "day": "infinity"}', [], [(1, "day", "not DATE")]),
