@@ -126,7 +126,7 @@ def select_rows(table: Table) -> str:
     tests = [
         f"strlen(json) <= {MAX_RECORD_BYTES} AND NOT regexp_matches(json, '{LOOSE}')",
         "NOT contains(json, 'Infinity')",
-        f"(strlen(json) < 800 OR NOT regexp_matches(json, '{DEEP}'))",
+        f"CASE WHEN strlen(json) < 800 THEN true ELSE NOT regexp_matches(json, '{DEEP}') END",
         f"COALESCE({', '.join(kind.given for kind in kinds.values())}) IS NOT NULL",
         *(kind.is_plain for kind in kinds.values()),
     ]
@@ -175,12 +175,13 @@ def _kind(column: Column) -> _Kind:
             moment = f"TRY_CAST({given} AS TIMESTAMPTZ)"  # `epoch_ms` would round it
             epoch = (
                 f"CASE WHEN contains({given}, ':') THEN epoch_us({moment}) // 1000 "
-                f"ELSE TRY_CAST({given} AS BIGINT) END"
+                f"WHEN strlen({given}) < 16 THEN TRY_CAST({given} AS BIGINT) END"
             )
-            is_possible = f"{epoch} BETWEEN {EARLIEST} AND {latest}"
-            value = f"CASE WHEN {is_possible} THEN make_timestamp_ms({epoch}) END"
-            pattern = f"[0-9]{{1,18}}|{PLAIN_ISO}"
-            is_plain = f"{is_possible} AND regexp_full_match({given}, '{pattern}')"
+            value = f"make_timestamp_ms({epoch})"
+            is_plain = (
+                f"{epoch} BETWEEN {EARLIEST} AND {latest} AND "
+                f"regexp_full_match({given}, '[0-9]+|{PLAIN_ISO}')"
+            )
         case "DATE":
             convert, is_plain = date.fromisoformat, f"{is_plain} AND strlen({given}) = 10"
         case "BOOLEAN":
