@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from sparkify_assets.catalog import Column, Table
 from sparkify_assets.dialect import quote
-from sparkify_assets.errors import SparkifyError
+from sparkify_assets.errors import SparkifyError, printable
 from sparkify_assets.records import MAX_RECORD_BYTES, Found, Members, Number
 
 OBJECT_ID = "object_id"  # column of a staging table that names the object, not a key of the JSON
@@ -103,7 +103,8 @@ def row_reader(table: Table) -> Callable[[Found, int], list[object]]:
                 reason = f"{key} is {shown}, not {WANTED.get(column.type, column.type)}"
                 raise Misfit(reason, column.name) from None
         if row.count(None) == len(row):
-            raise Misfit("has no value for any column")
+            keys = printable(", ".join(members)[:100])
+            raise Misfit(f"has no value for any column; its keys: {keys or 'none'}")
         row.insert(id_at, object_id)
         return row
 

@@ -647,9 +647,10 @@ def test_table_without_required_columns(
     assert in_order(other.rows) == in_order([{"number": 3}, {"at": datetime(2018, 11, 1, 20, 57)}])
     assert found.records == 6
     assert in_order(found.rows) == in_order([{"a": "x"}, {"number": 0}])
+    assert found.rejected[1][2] == "has no value for any column; its keys: A"
     assert [(line, reason.split(":")[0]) for line, _, reason, _ in found.rejected] == [
-        (3, "has no value for any column"),
-        (4, "has no value for any column"),
+        (3, "has no value for any column; its keys"),
+        (4, "has no value for any column; its keys"),
         (5, "not a JSON object"),
         (6, "not valid JSON"),
     ]
