@@ -15,7 +15,6 @@ from sparkify_assets.warehouse.base import Row, Session
 from sparkify_assets.wording import as_text, counted, launch_command
 
 SAMPLES = 3
-LEDGERS = ("load_history", "rejected_records")
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,8 @@ def audits_of(table: Table) -> list[Audit]:
     if table.source:
         audits += [_records_accounted(table), _files_read(table)]
     for c in table.checks:
-        is_partial = not c.on_all_rows and {table.name, *table.ties, *LEDGERS}.issuperset(c.reads)
+        by_default = c.blocking and {table.name, *table.ties}.issuperset(c.reads)
+        is_partial = c.rows == "new rows" or (by_default and not c.rows)
         audits.append(Audit(c.name, c.description, c.sql, c.blocking, c.unit, c.count, is_partial))
     names = [audit.name for audit in audits]
     if twice := {name for name in names if names.count(name) > 1}:

@@ -15,7 +15,15 @@ from typing import NamedTuple
 from sqlglot import exp
 from sqlglot.optimizer.scope import traverse_scope
 
-from sparkify_assets.dialect import DIALECT, Header, spelled, statements_of, ties_in, wrong
+from sparkify_assets.dialect import (
+    DIALECT,
+    Header,
+    names_in,
+    spelled,
+    statements_of,
+    ties_in,
+    wrong,
+)
 from sparkify_assets.errors import SparkifyError
 
 CHECKS = "checks"
@@ -24,6 +32,7 @@ QUESTIONS = "analysis"  # queries for people: no tables
 LEDGERS = "loading"
 VIOLATION = "violating row"  # what a check counts, if its file says nothing else
 ROWS, COPIES = "COUNT(*)", "COALESCE(SUM(copies), 0)"  # how violations are counted
+KEY_TYPES = ("VARCHAR", "SMALLINT", "INTEGER", "BIGINT", "DATE", "TIMESTAMP")  # as text and back
 ENCODE = exp.EncodeColumnConstraint
 UNDERSTOOD = exp.NotNullColumnConstraint | exp.PrimaryKeyColumnConstraint | ENCODE
 
@@ -52,9 +61,9 @@ class Check:
     """A file `sql/checks/<table>__<name>.sql`: its query returns violations, each one a `unit`.
 
     Its header says `-- severity: warn` or error (then it is `blocking`), `-- counts: <unit>`, and
-    `-- on: new rows` or all rows: by default a blocking check looks at the rows that are written,
-    and one that warns at all rows, as its warning stands as long as they do. A row with a column
-    `copies` stands for that many violations; `count` is SQL over the rows.
+    `-- on: new rows` or all rows: by default a blocking check on tables that are tied looks at the
+    rows that are written, and any other one at all rows, as a warning stands as long as they do.
+    A row with a column `copies` stands for that many violations; `count` is SQL over the rows.
     """
 
     name: str
@@ -66,7 +75,7 @@ class Check:
     blocking: bool
     unit: str
     count: str
-    on_all_rows: bool
+    rows: str
 
 
 @dataclass(frozen=True)
@@ -175,6 +184,10 @@ class Catalog:
                 known = ", ".join(sorted(tables))
                 raise wrong(path, f"unknown table {', '.join(unknown)}; known: {known}")
         for table in tables.values():
+            for name, tie in [*table.ties.items(), *((n, w[2]) for n, w in table.ways.items())]:
+                missing_columns = names_in(f"SELECT {tie}") - {c.name for c in tables[name].columns}
+                if missing_columns:
+                    raise wrong(table.path, f"{tie}: {name} has no {', '.join(missing_columns)}")
             for column, (parent, key) in table.references.items():
                 if key not in (c.name for c in tables[parent].columns):
                     missing = f"{parent}.{key}, which does not exist"
@@ -212,8 +225,8 @@ def _read_check(path: Path) -> Check:
     severity = header.directives.get("severity", "error")
     if severity not in ("warn", "error"):
         raise wrong(path, f"severity is {severity!r}: expected warn or error")
-    rows = header.directives.get("on", "new rows" if severity == "error" else "all rows")
-    if rows not in ("new rows", "all rows"):
+    rows = header.directives.get("on", "")
+    if rows not in ("", "new rows", "all rows"):
         raise wrong(path, f"on is {rows!r}: expected new rows or all rows")
     reads = tuple(sorted(_tables_read(query, path)))
     unit = header.directives.get("counts") or VIOLATION
@@ -228,7 +241,7 @@ def _read_check(path: Path) -> Check:
         blocking=severity == "error",
         unit=unit,
         count=count,
-        on_all_rows=rows == "all rows",
+        rows=rows,
     )
 
 
@@ -260,9 +273,12 @@ def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
     others = {name for check in checks for name in check.reads}
     others |= {c.references.table for c in columns if c.references and reads and not is_repair}
     key, ties, ways = ties_in(header.directives.get("maintained by", ""), path)
-    if key and key not in (column.name for column in columns if not column.nullable):
-        raise wrong(path, f"maintained by: {key} is no NOT NULL column of the table")
+    kept = [c for c in columns if not c.nullable and c.type.startswith(KEY_TYPES)]
+    if key and key not in (column.name for column in kept):
+        raise wrong(path, f"maintained by: {key} is no NOT NULL column that can be a key")
     tied = {*ties, *ways, *(by for by, _, _ in ways.values())}
+    if (ties and not key and not is_repair) or {by for by, _, _ in ways.values()} - ties.keys():
+        raise wrong(path, "maintained by: expected column = table.column for each table on a way")
     if unread := sorted(tied - reads - others):
         raise wrong(path, f"maintained by: {', '.join(unread)} is not read here")
     shown_rows = header.directives.get("show rows", "0")

@@ -97,14 +97,15 @@ def ties_in(
     for part in condition.flatten() if isinstance(condition, exp.And) else [condition]:
         sides = [part.this, part.expression] if isinstance(part, exp.EQ) else [part]
         named = [(side, {c.table.lower() for c in side.find_all(exp.Column)}) for side in sides]
-        keys.update(side.name.lower() for side, tables in named if tables == {""})
+        own = [side for side, tables in named if tables == {""} and isinstance(side, exp.Column)]
+        keys.update(side.name.lower() for side in own)
         tied = [(t.pop(), side.sql(DIALECT)) for side, t in named if len(t) == 1 and t != {""}]
         if len(tied) == 2:
             (way, to), (name, its_own) = tied
             ways[name] = (way, to, its_own)
-        elif tied:
-            ties |= dict(tied)
-        if not (tied or isinstance(part, exp.Column)) or len(keys) > 1:
+        is_twice = len(tied) == 1 and tied[0][0] in ties
+        ties |= dict(tied) if len(tied) == 1 else {}
+        if len(own) + len(tied) != len(sides) or len(keys) > 1 or is_twice:
             raise wrong(path, f"maintained by: expected column = table.column, not {part.sql()}")
     return next(iter(keys), None), ties, ways
 

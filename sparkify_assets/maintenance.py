@@ -8,6 +8,7 @@ ties, or with too many stale rows, is made again as a whole. Nothing here knows 
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -15,12 +16,14 @@ from enum import Enum
 from sparkify_assets.audit import Audit, AuditResult, audits_of
 from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.dialect import names_in, on_tables, quote
+from sparkify_assets.errors import SparkifyError
 from sparkify_assets.warehouse.base import Row, Session
 from sparkify_assets.warehouse.landing import bare_columns
 from sparkify_assets.wording import as_text
 
 # Temporary tables: keys of stale rows, these rows as they were and are, and those that differ.
 STALE, BEFORE, NOW, CHANGED = "stale keys", "rows before", "rows now", "changed rows"
+ALIKE = "rows with a key of these"
 FEW_KEYS = 1_000  # are maintained by key whatever their share
 MOST_STALE = 0.2  # of a table: beyond, to make all of it again is cheaper
 DETAILS_BYTES = 65_000
@@ -41,33 +44,41 @@ class Upkeep:
         session: the transaction.
         catalog: the table's own, with those that are made from it.
         table: a staging or derived table.
-        version: fingerprint of what decides its rows beside its upstream tables.
+        version: tells the fingerprint of what decides a table's rows beside its upstream tables.
         rebuild: whether to make all rows again, whatever is known.
     """
 
     def __init__(
-        self, session: Session, catalog: Catalog, table: Table, version: str, *, rebuild: bool
+        self,
+        session: Session,
+        catalog: Catalog,
+        table: Table,
+        version: Callable[[Table], str],
+        *,
+        rebuild: bool,
     ) -> None:
         self.table, self._version = table, version
         self._session, self._catalog = session, catalog
         self._now = datetime.now(UTC).replace(tzinfo=None)
-        for book in catalog.maintenance:
-            session.ensure(book)
+        if any(session.shape(book) != "" for book in catalog.maintenance):
+            for book in catalog.maintenance:  # what one of them lost, the other cannot know
+                session.empty(book)
         this = f"table_name = '{table.name}'"
         self.last = next(iter(session.rows(f"SELECT * FROM published_tables WHERE {this}")), None)
         self._is_known = (
             self.last is not None
             and not rebuild
-            and self.last["file_version"] == version
+            and self.last["file_version"] == version(table)
             and session.shape(table) == ""
             and session.count(table.name) == self.last["row_count"]
         )
         [stale] = session.rows(
-            f"SELECT COUNT(*) AS keys, COUNT(stale_key) AS told FROM stale_keys WHERE {this}"
+            "SELECT COUNT(*) AS notes, COUNT(stale_key) AS told, COUNT(DISTINCT stale_key) AS keys "
+            f"FROM stale_keys WHERE {this}"
         )
-        is_part = table.ties and stale["told"] == stale["keys"] and not self._is_much(stale["keys"])
-        self.scope = Scope.PART if self._is_known and is_part else Scope.ALL
-        if self._is_known and not stale["keys"]:
+        is_told = stale["told"] == stale["notes"] and not self._is_much(stale["keys"])
+        self.scope = Scope.PART if self._is_known and table.ties and is_told else Scope.ALL
+        if self._is_known and not stale["notes"]:
             self.scope = Scope.NOTHING
         self._changes: bool | None = None  # whether CHANGED has rows; None: unknown what changed
         self._has_losses = self._has_before = False
@@ -85,6 +96,12 @@ class Upkeep:
             insert = self.on_stale_part(table.insert or "", {table.name: NOW})
             self._session.execute(f"CREATE TEMP TABLE {quote(NOW)} ({bare_columns(table)})")
             self._session.execute(insert)
+            astray = f"SELECT * FROM {quote(NOW)} WHERE NOT {self._is_stale}"
+            if rows := self._session.rows(f"{astray} LIMIT 1"):
+                raise SparkifyError(
+                    f"{table.path}: maintained by {table.key} is not true. Rows with other values "
+                    f"came of what was read for it, such as {rows[0]}. Fix or remove that line."
+                )
             self._copy(BEFORE, f"* FROM {name} WHERE {self._is_stale}")
             self._compare(quote(NOW))
             return
@@ -155,9 +172,12 @@ class Upkeep:
             return audits, []
         made: list[Audit] = []
         if self.scope is Scope.PART and self.table.key:
-            swap = self._parts | {self.table.name: NOW}
-            partial = [audit for audit in audits if audit.is_partial]
-            made = [replace(audit, query=on_tables(audit.query, swap)) for audit in partial]
+            own = {self.table.name: NOW}
+            swaps = {"foreign_keys": own, "unique_key": {self.table.name: self._alike()}}
+            for audit in audits:
+                if audit.is_partial:
+                    tables = swaps.get(audit.name, self._parts | own)
+                    made.append(replace(audit, query=on_tables(audit.query, tables)))
         done = set() if is_due else {audit.name for audit in made}
         return made, [audit for audit in audits if audit.name not in done]
 
@@ -171,13 +191,17 @@ class Upkeep:
             self._session.merge(self.table, NOW, self._is_stale)
         else:
             self._session.publish(self.table)
-        published = self._session.rows("SELECT table_name FROM published_tables")
-        names = {row["table_name"] for row in published} - {self.table.name}
+        published = self._session.rows("SELECT table_name, file_version FROM published_tables")
+        known = {row["table_name"]: row["file_version"] for row in published}
         books = {ledger.name for ledger in self._catalog.ledgers if self.table.source}
         for other in self._catalog.assets:
-            if other.name in names and books & set(other.reads):
+            if other is self.table or other.name not in known:
+                continue
+            if known[other.name] != self._version(other):  # nobody knows what its file was to note
+                self._forget(f"= '{other.name}'")
+            elif books & set(other.reads):
                 self._mark(other)
-            elif other.name in names and self._changes is not False:
+            elif self._changes is not False:
                 self._note(other)
 
     def record(self, results: list[AuditResult], preview: list[Row], *, is_audit: bool) -> None:
@@ -187,6 +211,7 @@ class Upkeep:
         """
         name = self.table.name
         checks = {r.audit.name: (r.violations, list(map(_as_json, r.samples))) for r in results}
+        rows = self._session.count(name)
         details = json.dumps({"preview": list(map(_as_json, preview)), "checks": checks})
         if len(details.encode()) > DETAILS_BYTES:
             counts = {check: (violations, ()) for check, (violations, _) in checks.items()}
@@ -194,17 +219,22 @@ class Upkeep:
         is_same = self.scope is Scope.NOTHING or self._changes is False
         since = self.last["published_at"] if self.last and is_same else self._now
         audited_at = self._now if is_audit or not self.last else self.last["audited_at"]
-        known = ", ".join(f"'{table.name}'" for table in self._catalog.assets)
         # whoever puts the file of a table back begins anew: nobody took notes meanwhile
-        for book in ("published_tables", "stale_keys"):
-            self._session.execute(f"DELETE FROM {book} WHERE table_name NOT IN ({known})")
-        self._session.execute(f"DELETE FROM published_tables WHERE table_name = '{name}'")
+        known = ", ".join(f"'{table.name}'" for table in self._catalog.assets)
+        self._forget(f"NOT IN ({known})")
+        self._forget(f"= '{name}'")
         self._session.execute(
             "INSERT INTO published_tables (table_name, file_version, row_count, published_at, "
             "audited_at, details) VALUES (?, ?, ?, ?, ?, ?)",
-            [name, self._version, self._session.count(name), since, audited_at, details],
+            [
+                name,
+                self._version(self.table),
+                rows,
+                since,
+                audited_at,
+                details,
+            ],
         )
-        self._session.execute(f"DELETE FROM stale_keys WHERE table_name = '{name}'")
         for parent in self._catalog.derived:
             if parent.suspects and parent.name in self.table.reads:
                 # made before its texts were repaired, it is made again after that
@@ -213,8 +243,11 @@ class Upkeep:
     def _note(self, other: Table) -> None:
         """Notes which rows of a table that is made from this one, or refers to it, are stale."""
         name, changed = self.table.name, quote(CHANGED)
-        if name in other.reads:
-            if self._changes is None or (other.suspects and self._has_losses):
+        read = {*other.reads, *other.ties, *(n for check in other.checks for n in check.reads)}
+        by_way = self._catalog.tables.get(other.ways.get(name, ("",))[0], other)
+        is_there = all(self._session.shape(table) == "" for table in (other, by_way))
+        if name in read:
+            if self._changes is None or not is_there or (other.suspects and self._has_losses):
                 self._mark(other)
             elif tie := other.ties.get(name):
                 self._mark(other, tie, f"{changed} AS {quote(name)}")
@@ -226,7 +259,8 @@ class Upkeep:
                 self._mark(other)
             return
         for column, reference in other.references.items():
-            if reference.table == name and self._changes is None and not self._has_before:
+            is_known = is_there and (self._has_before or self._changes is not None)
+            if reference.table == name and not is_known:
                 self._mark(other)
             elif reference.table == name:
                 key, old = quote(reference.column), BEFORE if self._changes is None else CHANGED
@@ -238,10 +272,29 @@ class Upkeep:
         """Notes the keys that are in a source, or every row."""
         where = "" if key == "NULL" else " WHERE found.stale_key IS NOT NULL"
         self._session.execute(
-            f"INSERT INTO stale_keys SELECT DISTINCT '{other.name}', found.stale_key FROM (SELECT "
+            f"INSERT INTO stale_keys SELECT DISTINCT CAST('{other.name}' AS VARCHAR(128)), "
+            "found.stale_key FROM (SELECT "
             f"CAST({key} AS VARCHAR(2048)) AS stale_key{f' FROM {source}' if source else ''}"
             f") AS found{where}"
         )
+
+    def _forget(self, name: str) -> None:
+        """Forgets how tables were published, and what is stale in them: they begin anew."""
+        for book in ("published_tables", "stale_keys"):
+            self._session.execute(f"DELETE FROM {book} WHERE table_name {name}")
+
+    def _alike(self) -> str:
+        """A table of the rows that were made, and of all others with a primary key of theirs."""
+        keys = ", ".join(map(quote, self.table.primary_key))
+        if self.table.key in self.table.primary_key or not keys or not self.table.insert:
+            return NOW
+        others = f"SELECT {keys} FROM {quote(self.table.name)} WHERE NOT {self._is_stale}"
+        self._copy(
+            ALIKE,
+            f"{keys} FROM {quote(NOW)} UNION ALL {others} "
+            f"AND ({keys}) IN (SELECT {keys} FROM {quote(NOW)})",
+        )
+        return ALIKE
 
     @property
     def _is_stale(self) -> str:
@@ -270,10 +323,24 @@ class Upkeep:
 
     def _compare(self, now: str) -> None:
         """Finds the rows that are other ones than before."""
-        before, now = f"SELECT * FROM {quote(BEFORE)}", f"SELECT * FROM {now}"
+        columns = ", ".join(quote(column.name) for column in self.table.columns)
+        # EXCEPT takes equal rows for one
+        counted = f'SELECT {columns}, COUNT(*) AS "equal rows" FROM {{}} GROUP BY {columns}'
+        before, now = counted.format(quote(BEFORE)), counted.format(now)
         gone, new = f"({before} EXCEPT {now})", f"({now} EXCEPT {before})"
         self._copy(CHANGED, f"* FROM ({gone} UNION ALL {new}) AS differing")
         self._changes = self._session.count(CHANGED) > 0
+
+
+def forget(catalog: Catalog, table: Table) -> Callable[[Session], None]:
+    """Makes the next publishing of a table make all of it again."""
+
+    def work(session: Session) -> None:
+        if session.shape(catalog.tables["published_tables"]) == "":
+            name = f"table_name = '{table.name}'"
+            session.execute(f"DELETE FROM published_tables WHERE {name}")
+
+    return work
 
 
 def recorded(table: Table, last: Row) -> tuple[list[AuditResult], list[Row]]:

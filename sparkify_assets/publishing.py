@@ -12,7 +12,7 @@ stores it of `warehouse/`, and what an audit is of `audit.py`.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ from pydantic import Field
 from sparkify_assets.audit import Audit, AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.maintenance import Scope, Upkeep, recorded
+from sparkify_assets.maintenance import Scope, Upkeep, forget, recorded
 from sparkify_assets.presentation import (
     check_results,
     code_version,
@@ -93,8 +93,8 @@ def publish(
     """
     started = time.monotonic()
 
-    def write_and_audit(session: Session) -> Published:
-        upkeep = Upkeep(session, catalog, table, code_version(table), rebuild=config.rebuild)
+    def write_and_audit(session: Session, *, rebuild: bool = config.rebuild) -> Published:
+        upkeep = Upkeep(session, catalog, table, code_version, rebuild=rebuild)
         metadata, version = write(session, upkeep)
         last, is_due = upkeep.last, upkeep.is_audit_due(warehouse.audit_days)
         since = last["published_at"] if last and upkeep.scope is Scope.NOTHING else None
@@ -102,9 +102,15 @@ def publish(
             results, preview = recorded(table, last)
             return Published(results, last["row_count"], preview, metadata, version, since)
         before, after = upkeep.audits(is_due=is_due)
-        results = _passed(session, before, [])
+        results = _passed(session, table, before, [])
         upkeep.publish()
-        results = _passed(session, after, results)
+        try:
+            results = _passed(session, table, after, results)
+        except AuditFailed:
+            if since is None or table.source:
+                raise
+            # somebody changed the rows, and they are made again
+            return write_and_audit(session, rebuild=True)
         preview = session.first(table, table.shown_rows or PREVIEW_ROWS)
         upkeep.record(results, preview, is_audit=is_due or upkeep.scope is Scope.ALL)
         return Published(results, session.count(table.name), preview, metadata, version, since)
@@ -151,12 +157,13 @@ def publish(
 
 
 def _passed(
-    session: Session, audits: Sequence[Audit], earlier: list[AuditResult]
+    session: Session, table: Table, audits: Sequence[Audit], earlier: list[AuditResult]
 ) -> list[AuditResult]:
     """The results of audits, and earlier ones of others, unless a blocking one failed."""
-    results = run_audits(session, audits)
-    names = {result.audit.name for result in results}
-    results += [result for result in earlier if result.audit.name not in names]
+    found = {result.audit.name: result for result in [*earlier, *run_audits(session, audits)]}
+    # what ran on a part is shown as the query that anyone can run
+    shown = [audit for audit in audits_of(table) if audit.name in found]
+    results = [replace(found[audit.name], audit=audit) for audit in shown]
     if any(not result.passed and result.audit.blocking for result in results):
         raise AuditFailed(results)
     return results
@@ -179,6 +186,9 @@ def evaluate(
     log_failed_checks(context, table, results)
     passed = sum(result.passed for result in results)
     context.log.info(f"{table.name}: {passed} of {len(results)} checks passed on all rows")
+    if any(not result.passed and result.audit.blocking for result in results):
+        with user_errors_as_failures():  # the next run is not to call it unchanged
+            warehouse.in_transaction(forget(catalog, table), label)
     yield from check_results(context, table, results)
 
 

@@ -113,13 +113,41 @@ BAD_FILES = {
         "star/bad.sql",
         "-- One.\n-- maintained by: a = users.user_id\n"
         "CREATE TABLE bad (a INTEGER); INSERT INTO bad (a) SELECT u.user_id AS a FROM users AS u;",
-        "maintained by: a is no NOT NULL column of the table",
+        "maintained by: a is no NOT NULL column that can be a key",
     ),
     "maintained by what it does not read": (
         "star/bad.sql",
         "-- One.\n-- maintained by: a = time.hour\nCREATE TABLE bad (a INTEGER NOT NULL); "
         "INSERT INTO bad (a) SELECT u.user_id AS a FROM users AS u;",
         "maintained by: time is not read here",
+    ),
+    "maintained by a column that there is not": (
+        "star/bad.sql",
+        "-- One.\n-- maintained by: a = users.usr_id\nCREATE TABLE bad (a INTEGER NOT NULL); "
+        "INSERT INTO bad (a) SELECT u.user_id AS a FROM users AS u;",
+        "users.usr_id: users has no usr_id",
+    ),
+    "maintained by two columns of one table": (
+        "star/bad.sql",
+        "-- One.\n-- maintained by: a = songplays.song AND a = songplays.artist\n"
+        "CREATE TABLE bad (a VARCHAR(1024) NOT NULL); "
+        "INSERT INTO bad (a) SELECT p.song AS a FROM songplays AS p;",
+        "expected column = table.column, not a = songplays.artist",
+    ),
+    "maintained by way of what is not tied": (
+        "star/bad.sql",
+        "-- One.\n-- maintained by: users.user_id = songplays.user_id\n"
+        "CREATE TABLE bad (a BIGINT NOT NULL); "
+        "INSERT INTO bad (a) SELECT p.user_id AS a FROM songplays AS p INNER JOIN users AS u "
+        "ON p.user_id = u.user_id;",
+        "expected column = table.column for each table on a way",
+    ),
+    "maintained by a key that is no text and back": (
+        "star/bad.sql",
+        "-- One.\n-- maintained by: a = songs.duration\n"
+        "CREATE TABLE bad (a DOUBLE PRECISION NOT NULL); "
+        "INSERT INTO bad (a) SELECT s.duration AS a FROM songs AS s;",
+        "a is no NOT NULL column that can be a key",
     ),
     "maintained by no equality": (
         "star/bad.sql",
