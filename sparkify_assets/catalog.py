@@ -231,18 +231,8 @@ def _read_check(path: Path) -> Check:
     reads = tuple(sorted(_tables_read(query, path)))
     unit = header.directives.get("counts") or VIOLATION
     count = COPIES if "copies" in query.named_selects else ROWS
-    return Check(
-        name,
-        table,
-        path,
-        header.description,
-        text,
-        reads,
-        blocking=severity == "error",
-        unit=unit,
-        count=count,
-        rows=rows,
-    )
+    says, is_blocking = header.description, severity == "error"
+    return Check(name, table, path, says, text, reads, is_blocking, unit, count, rows)
 
 
 def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
