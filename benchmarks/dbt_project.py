@@ -7,6 +7,7 @@ no means for is left out: accounting for records, history, repair of texts, the 
 
 import json
 from pathlib import Path
+from typing import Any
 
 import sqlglot
 from sqlglot import exp
@@ -87,10 +88,10 @@ def _with_refs(sql: str, filled: str) -> str:
     return text
 
 
-def _described(table: Table, known: set[str]) -> dict[str, object]:
+def _described(table: Table, known: set[str]) -> dict[str, Any]:
     columns = []
     for column in table.columns:
-        tests: list[object] = [] if column.nullable or column.name == "object_id" else ["not_null"]
+        tests: list[Any] = [] if column.nullable or column.name == "object_id" else ["not_null"]
         if table.primary_key == (column.name,):
             tests.append("unique")
         if column.references and column.references.table in known:
