@@ -12,6 +12,7 @@ all alike. A time counts if the result has the row counts and matched plays of t
 import argparse
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -64,7 +65,11 @@ def measured(folder: Path, command: str, **variables: str) -> Cost:
     with (folder / "output.txt").open("w") as output:
         started = time.perf_counter()
         process = start(folder, command, output, **variables)
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:  # an interrupt does not reach it
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
         seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
