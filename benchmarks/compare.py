@@ -79,9 +79,9 @@ def measured(folder: Path, command: str, **variables: str) -> Cost:
 
 
 def refresh(folder: Path, data: Path) -> Cost:
-    """This project's command, in a folder made by `checkout`."""
+    """This project's command, in a folder made by `checkout`, with the `sql/` of that folder."""
     sources = {f"SPARKIFY_{name}": str(data / name.lower()) for name in ("SONG_DATA", "LOG_DATA")}
-    return measured(folder, "dg launch --job refresh", **sources)
+    return measured(folder, "dg launch --job refresh", PYTHONPATH=str(folder), **sources)
 
 
 def write_data(into: Path, plan: Plan) -> None:

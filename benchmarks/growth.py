@@ -17,6 +17,7 @@ from os import link
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import duckdb
 from tabulate import tabulate
 
 from benchmarks.compare import EVENTS_A_DAY, STEPS, Cost, machine, refresh, write_data
@@ -57,8 +58,24 @@ def measured(kind: str, size: int, data: Path) -> list[Cost]:
         costs = [refresh(home, data)]
         link(data / "last.json", later)
         costs += [refresh(home, data) for _ in STEPS[1:]]
+        _check(home, data, size if kind == "tables" else SIZES["tables"][0])
         later.unlink()
         return costs
+
+
+def _check(home: Path, data: Path, tables: int) -> None:
+    """A cost is of no use if less was done than is said."""
+    names = [t.name for t in Catalog.load(home / "sql").assets]
+    files = [f for part in ("song_data", "log_data") for f in (data / part).rglob("*.json")]
+    with duckdb.connect(home / "sparkify.duckdb", read_only=True) as warehouse:
+        made = warehouse.execute("SELECT table_name FROM published_tables").fetchall()
+        loaded = warehouse.execute("SELECT COUNT(*) FROM load_history").fetchall()[0][0]
+    missing = set(names) - {name for (name,) in made}
+    if len(names) != tables or missing or loaded != len(files):
+        raise SystemExit(
+            f"not measured: {len(names)} of {tables} tables asked for, {sorted(missing)} not made, "
+            f"{loaded:,} of {len(files):,} files loaded"
+        )
 
 
 def slope(sizes: Sequence[float], costs: Sequence[float]) -> float:
