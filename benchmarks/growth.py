@@ -1,6 +1,6 @@
 """How the cost of a refresh grows: with events, files, days of history, and tables in `sql/`.
 
-    python benchmarks/growth.py events|files|days|tables [--rounds 1] [size ...]
+    python benchmarks/growth.py events|files|days|tables [size ...] [--rounds 1]
 
 Each size is measured cold, with one more day, and with nothing new, by the README's command. The
 exponent is the slope of the least squares line through the logarithms: 0 is no growth, 1 is growth
