@@ -1,6 +1,6 @@
 """What a refresh costs on Redshift Serverless: traffic measured on the stand-in, prices by a model.
 
-    python benchmarks/redshift_cost.py [--events 8000 80000] [--rpu-hour 0.375] [--help]
+    python -m benchmarks.redshift_cost [--events 8000 80000] [--rpu-hour 0.375] [--help]
 
 First it prints what `redshift_traffic.py` measured. Then it asks of each statement of the last "one
 more day" which columns of which rows it would read, had the warehouse a year of days with 10
