@@ -160,13 +160,13 @@ class StagingLoad:
         history = self._history(session)
         within = self.source.within(self.prefix)
         listed = {uri: self._listed.get(self._file_of(uri)) for uri in history}
-        is_current = {u: item and item.version == history[u].version for u, item in listed.items()}
-        unchanged = {listed[uri] for uri, is_so in is_current.items() if is_so}
+        current = {u for u, item in listed.items() if item and item.version == history[u].version}
+        unchanged = {listed[uri] for uri in current}
         # of an archive that was read as it is now, a member in another version has left it
         vanished = sorted(
             uri
             for uri, item in listed.items()
-            if (item in unchanged and not is_current[uri])
+            if (item in unchanged and uri not in current)
             or (item is None and (self.source.is_sample or uri.startswith(within)))
         )
         if self.full_reload or self._must_rebuild(session, history, vanished):
@@ -177,7 +177,7 @@ class StagingLoad:
             kept,
             forgotten=[history[uri] for uri in replaced],
             to_read=[item for item in self._listed.values() if item not in unchanged],
-            unchanged=sum(is_so is True for is_so in is_current.values()),
+            unchanged=len(current),
             vanished=len(vanished),
             is_rebuild=False,
         )

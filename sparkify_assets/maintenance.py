@@ -198,16 +198,16 @@ class Upkeep:
             if other is self.table or other.name not in known:
                 continue
             if known[other.name] != self._version(other):  # nobody knows what its file was to note
-                self._forget(f"= '{other.name}'")
+                forget(self._session, self._catalog, f"= '{other.name}'")
             elif books & set(other.reads):
                 self._mark(other)
             elif self._changes is not False:
                 self._note(other)
 
-    def record(self, results: list[AuditResult], preview: list[Row], *, is_audit: bool) -> None:
+    def record(self, results: list[AuditResult], preview: list[Row], *, is_audit: bool) -> int:
         """Writes down how the table was published, and forgets what was stale in it.
 
-        `is_audit` says that the results are of all rows.
+        `is_audit` says that the results are of all rows. Returns how many rows the table has.
         """
         name = self.table.name
         checks = {r.audit.name: (r.violations, list(map(_as_json, r.samples))) for r in results}
@@ -220,32 +220,31 @@ class Upkeep:
         since = self.last["published_at"] if self.last and is_same else self._now
         audited_at = self._now if is_audit or not self.last else self.last["audited_at"]
         # whoever puts the file of a table back begins anew: nobody took notes meanwhile
-        known = ", ".join(f"'{table.name}'" for table in self._catalog.assets)
-        self._forget(f"NOT IN ({known})")
-        self._forget(f"= '{name}'")
+        others = [table.name for table in self._catalog.assets if table.name != name]
+        known = ", ".join(f"'{other}'" for other in ("", *others))  # one at least
+        forget(self._session, self._catalog, f"NOT IN ({known})")
         self._session.execute(
             "INSERT INTO published_tables (table_name, file_version, row_count, published_at, "
             "audited_at, details) VALUES (?, ?, ?, ?, ?, ?)",
-            [
-                name,
-                self._version(self.table),
-                rows,
-                since,
-                audited_at,
-                details,
-            ],
+            [name, self._version(self.table), rows, since, audited_at, details],
         )
         for parent in self._catalog.derived:
             if parent.suspects and parent.name in self.table.reads:
                 # made before its texts were repaired, it is made again after that
                 self._mark(self.table, "NULL", f"stale_keys WHERE table_name = '{parent.name}'")
+        return rows
 
     def _note(self, other: Table) -> None:
         """Notes which rows of a table that is made from this one, or refers to it, are stale."""
         name, changed = self.table.name, quote(CHANGED)
         read = {*other.reads, *other.ties, *(n for check in other.checks for n in check.reads)}
-        by_way = self._catalog.tables.get(other.ways.get(name, ("",))[0], other)
-        is_there = all(self._session.shape(table) == "" for table in (other, by_way))
+        referring = {
+            quote(c): quote(r.column) for c, r in other.references.items() if r.table == name
+        }
+        if name not in read and not referring:
+            return
+        needed = {other.name, other.ways[name][0]} if name in other.ways else {other.name}
+        is_there = all(self._session.shape(self._catalog.tables[n]) == "" for n in needed)
         if name in read:
             if self._changes is None or not is_there or (other.suspects and self._has_losses):
                 self._mark(other)
@@ -258,15 +257,14 @@ class Upkeep:
             else:
                 self._mark(other)
             return
-        for column, reference in other.references.items():
-            is_known = is_there and (self._has_before or self._changes is not None)
-            if reference.table == name and not is_known:
-                self._mark(other)
-            elif reference.table == name:
-                key, old = quote(reference.column), BEFORE if self._changes is None else CHANGED
-                lost = f"SELECT {key} FROM {quote(old)} EXCEPT SELECT {key} FROM {quote(name)}"
-                orphans = f"{quote(other.name)} WHERE {quote(column)} IN ({lost})"
-                self._mark(other, quote(other.key) if other.key else "NULL", orphans)
+        if not is_there or (self._changes is None and not self._has_before):
+            self._mark(other)
+            return
+        old = BEFORE if self._changes is None else CHANGED
+        for column, key in referring.items():
+            lost = f"SELECT {key} FROM {quote(old)} EXCEPT SELECT {key} FROM {quote(name)}"
+            orphans = f"{quote(other.name)} WHERE {column} IN ({lost})"
+            self._mark(other, quote(other.key) if other.key else "NULL", orphans)
 
     def _mark(self, other: Table, key: str = "NULL", source: str = "") -> None:
         """Notes the keys that are in a source, or every row."""
@@ -277,11 +275,6 @@ class Upkeep:
             f"CAST({key} AS VARCHAR(2048)) AS stale_key{f' FROM {source}' if source else ''}"
             f") AS found{where}"
         )
-
-    def _forget(self, name: str) -> None:
-        """Forgets how tables were published, and what is stale in them: they begin anew."""
-        for book in ("published_tables", "stale_keys"):
-            self._session.execute(f"DELETE FROM {book} WHERE table_name {name}")
 
     def _alike(self) -> str:
         """A table of the rows that were made, and of all others with a primary key of theirs."""
@@ -325,22 +318,22 @@ class Upkeep:
         """Finds the rows that are other ones than before."""
         columns = ", ".join(quote(column.name) for column in self.table.columns)
         # EXCEPT takes equal rows for one
-        counted = f'SELECT {columns}, COUNT(*) AS "equal rows" FROM {{}} GROUP BY {columns}'
-        before, now = counted.format(quote(BEFORE)), counted.format(now)
-        gone, new = f"({before} EXCEPT {now})", f"({now} EXCEPT {before})"
+        before, after = (
+            f'SELECT {columns}, COUNT(*) AS "equal rows" FROM {rows} GROUP BY {columns}'
+            for rows in (quote(BEFORE), now)
+        )
+        gone, new = f"({before} EXCEPT {after})", f"({after} EXCEPT {before})"
         self._copy(CHANGED, f"* FROM ({gone} UNION ALL {new}) AS differing")
         self._changes = self._session.count(CHANGED) > 0
 
 
-def forget(catalog: Catalog, table: Table) -> Callable[[Session], None]:
-    """Makes the next publishing of a table make all of it again."""
+def forget(session: Session, catalog: Catalog, names: str) -> None:
+    """Forgets how tables were published, and what is stale in them: they begin anew.
 
-    def work(session: Session) -> None:
-        if session.shape(catalog.tables["published_tables"]) == "":
-            name = f"table_name = '{table.name}'"
-            session.execute(f"DELETE FROM published_tables WHERE {name}")
-
-    return work
+    `names` is a condition on their names, such as `= 'users'`.
+    """
+    for book in catalog.maintenance:
+        session.execute(f"DELETE FROM {quote(book.name)} WHERE table_name {names}")
 
 
 def recorded(table: Table, last: Row) -> tuple[list[AuditResult], list[Row]]:

@@ -112,8 +112,8 @@ def publish(
             # somebody changed the rows, and they are made again
             return write_and_audit(session, rebuild=True)
         preview = session.first(table, table.shown_rows or PREVIEW_ROWS)
-        upkeep.record(results, preview, is_audit=is_due or upkeep.scope is Scope.ALL)
-        return Published(results, session.count(table.name), preview, metadata, version, since)
+        rows = upkeep.record(results, preview, is_audit=is_due or upkeep.scope is Scope.ALL)
+        return Published(results, rows, preview, metadata, version, since)
 
     with user_errors_as_failures():
         try:
@@ -174,21 +174,25 @@ def evaluate(
 ) -> Results:
     """Evaluates the selected checks on the published table, and writes nothing."""
     selected = {key.name for key in context.selected_asset_check_keys}
+    label = f"{table.name} {context.run.run_id}"
 
     def audit(session: Session) -> list[AuditResult]:
         for name in {table.name, *table.upstream}:
             require(session, catalog.tables[name], f"the checks of {table.name} read it")
         return run_audits(session, [a for a in audits_of(table) if a.name in selected])
 
+    def begin_anew(session: Session) -> None:
+        if all(session.shape(book) == "" for book in catalog.maintenance):
+            forget(session, catalog, f"= '{table.name}'")
+
     with user_errors_as_failures():
-        label = f"{table.name} {context.run.run_id}"
         results = warehouse.in_transaction(audit, label, read_only=True)
     log_failed_checks(context, table, results)
     passed = sum(result.passed for result in results)
     context.log.info(f"{table.name}: {passed} of {len(results)} checks passed on all rows")
     if any(not result.passed and result.audit.blocking for result in results):
         with user_errors_as_failures():  # the next run is not to call it unchanged
-            warehouse.in_transaction(forget(catalog, table), label)
+            warehouse.in_transaction(begin_anew, label)
     yield from check_results(context, table, results)
 
 
