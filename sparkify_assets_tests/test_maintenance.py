@@ -156,7 +156,7 @@ def machine(make: Callable[[], Platform]) -> type[RuleBasedStateMachine]:
         @rule(data=st.data())
         def somebody_drops_a_table(self, data: st.DataObject) -> None:
             table = data.draw(st.sampled_from(self.platform.catalog.derived))
-            self.platform.change(f"DROP TABLE {table.name}")
+            self.platform.change(f"DROP TABLE IF EXISTS {table.name}")
 
         @rule(number=st.integers(0, 9))
         def a_song_comes_or_changes(self, number: int) -> None:
