@@ -6,6 +6,8 @@ monitoring knows a dead run, marks it as failed, and lets the next one of the qu
 """
 
 import fcntl
+import os
+import sqlite3
 import sys
 import zlib
 from collections.abc import Iterator
@@ -25,7 +27,7 @@ from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from filelock import FileLock
-from sqlalchemy import Connection, Engine, NullPool, create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from sparkify_assets.errors import SparkifyError
@@ -96,12 +98,12 @@ class _Events(SqliteEventLogStorage):
     def _connect(self, shard: str) -> Iterator[Connection]:
         path = Path(self.path_for_shard(shard))
         with _explained(path.parents[2]), self._db_lock:
-            engine = _engine(self.conn_string_for_shard(shard))
             if _is_missing(path) or shard not in self._initialized_dbs:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._initdb(engine)
+                path.touch()
+                self._initdb(_engine(path))
                 self._initialized_dbs.add(shard)
-            with engine.begin() as connection:
+            with _engine(path).begin() as connection:
                 yield connection
 
 
@@ -118,12 +120,23 @@ class Launcher(dg.DefaultRunLauncher):
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
 
+def _engine(database: Path) -> Engine:
+    """The engine of a file, this process's own: another file of that name has another one."""
+    return _opened(str(database), database.stat().st_ino, os.getpid())
+
+
 @lru_cache(16)
-def _engine(address: str) -> Engine:
-    """The engine of a database, which compiles a statement once and keeps no connection."""
-    return create_engine(
-        address, poolclass=NullPool, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
+def _opened(path: str, inode: int, process: int) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}", connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
     )
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: sqlite3.Connection, _: object) -> None:
+        # a loss of power may cost the last lines of the history, and never damages it
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+    return engine
 
 
 def _is_missing(database: Path) -> bool:
