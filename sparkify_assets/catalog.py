@@ -8,6 +8,7 @@ about an engine, about Dagster or about a particular table.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -69,6 +70,7 @@ class Check:
     name: str
     table: str
     path: Path
+    text: str
     description: str
     sql: str
     reads: tuple[str, ...]
@@ -166,10 +168,11 @@ class Catalog:
         files = sorted(f for f in folder.glob("*/*.sql") if f.parent.name != QUESTIONS)
         if not files:
             raise SparkifyError(f"{folder} holds no table: expected files such as star/users.sql")
-        checks = [_read_check(path) for path in files if path.parent.name == CHECKS]
+        texts = {path: path.read_text(encoding="utf-8") for path in files}
+        checks = [_read_check(p, text) for p, text in texts.items() if p.parent.name == CHECKS]
         tables: dict[str, Table] = {}
         for path in (f for f in files if f.parent.name != CHECKS):
-            table = _read_table(path, tuple(c for c in checks if c.table == path.stem))
+            table = _read_table(path, texts[path], tuple(c for c in checks if c.table == path.stem))
             if table.name in tables:
                 raise wrong(path, f"{table.name} is declared in {tables[table.name].path} too")
             tables[table.name] = table
@@ -213,9 +216,10 @@ def _tables_read(query: exp.Expr, path: Path) -> set[str]:
     return {table.name.lower() for table in tables}
 
 
-def _read_check(path: Path) -> Check:
+@cache  # Dagster loads the definitions several times in one process
+def _read_check(path: Path, content: str) -> Check:
     table, _, name = path.stem.partition("__")
-    statements = statements_of(path)
+    statements = statements_of(path, content)
     if not name:
         raise wrong(path, "name the file <table>__<check>.sql")
     query, text = statements[0] if len(statements) == 1 else (None, "")
@@ -232,11 +236,12 @@ def _read_check(path: Path) -> Check:
     unit = header.directives.get("counts") or VIOLATION
     count = COPIES if "copies" in query.named_selects else ROWS
     says, is_blocking = header.description, severity == "error"
-    return Check(name, table, path, says, text, reads, is_blocking, unit, count, rows)
+    return Check(name, table, path, content, says, text, reads, is_blocking, unit, count, rows)
 
 
-def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
-    (create, _), *fillings = statements_of(path) or [(exp.null(), "")]
+@cache
+def _read_table(path: Path, content: str, checks: tuple[Check, ...]) -> Table:
+    (create, _), *fillings = statements_of(path, content) or [(exp.null(), "")]
     schema = create.this
     if not isinstance(create, exp.Create) or not isinstance(schema, exp.Schema):
         raise wrong(path, "expected CREATE TABLE with its columns as the first statement")
@@ -275,14 +280,13 @@ def _read_table(path: Path, checks: tuple[Check, ...]) -> Table:
     if not shown_rows.isdigit():
         raise wrong(path, f"show rows is {shown_rows!r}: expected a number")
     sort_key = create.find(exp.SortKeyProperty)
-    files = [path, *(check.path for check in checks)]
-    contents = [part for file in files for part in (file.name.encode(), file.read_bytes())]
+    parts = [path.name, content, *(part for c in checks for part in (c.path.name, c.text))]
     return Table(
         name=path.stem,
         layer=path.parent.name,
         path=path,
         description=header.description,
-        version=hashlib.sha256(b"\0".join(contents)).hexdigest()[:16],
+        version=hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16],
         columns=columns,
         primary_key=primary_key,
         sort_key=tuple(column.name.lower() for column in sort_key.this) if sort_key else (),

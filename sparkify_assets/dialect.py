@@ -7,7 +7,6 @@ compared as text. What a file declares with all that is the business of `catalog
 
 import re
 from dataclasses import dataclass
-from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -69,16 +68,22 @@ class Header:
         return cls(" ".join(text), directives)
 
 
-def statements_of(path: Path) -> list[tuple[exp.Expr, str]]:
+def statements_of(path: Path, text: str) -> list[tuple[exp.Expr, str]]:
     """Each statement of a file, parsed, with its text as written, from its first word to its last.
 
     Raises:
         SparkifyError: a file that does not parse, with its path and line.
     """
     try:
-        return _parse(path.read_text(encoding="utf-8"))
+        tokens = sqlglot.tokenize(text, read=DIALECT)
+        parsed = sqlglot.parse(text, read=DIALECT)
     except SqlglotError as error:
         raise wrong(path, f"does not parse as Redshift SQL: {_plain(error)}") from None
+    runs = groupby(tokens, lambda token: token.token_type.name == "SEMICOLON")
+    parts = [list(run) for is_end, run in runs if not is_end]
+    texts = [text[part[0].start : part[-1].end + 1] for part in parts]
+    statements = [s for s in parsed if s and not isinstance(s, exp.Semicolon)]
+    return list(zip(statements, texts, strict=True))
 
 
 def ties_in(
@@ -141,17 +146,6 @@ def spelled(kind: exp.DataType) -> str | None:
 def type_named(text: str) -> str:
     """The one spelling of a type by another name; a type that `sql/` cannot have keeps its own."""
     return spelled(exp.DataType.build(text, dialect=DIALECT, udt=True)) or text
-
-
-@cache  # one `dg launch` loads the definitions five times
-def _parse(text: str) -> list[tuple[exp.Expr, str]]:
-    tokens = sqlglot.tokenize(text, read=DIALECT)
-    runs = groupby(tokens, lambda token: token.token_type.name == "SEMICOLON")
-    parts = [list(run) for is_end, run in runs if not is_end]
-    texts = [text[part[0].start : part[-1].end + 1] for part in parts]
-    parsed = sqlglot.parse(text, read=DIALECT)
-    statements = [s for s in parsed if s and not isinstance(s, exp.Semicolon)]
-    return list(zip(statements, texts, strict=True))
 
 
 def _plain(error: SqlglotError) -> str:

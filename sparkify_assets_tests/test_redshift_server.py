@@ -109,7 +109,7 @@ def test_every_shipped_table_can_be_created_as_it_is_written(
         cursor.execute(f"CREATE SCHEMA {schema}")
         cursor.execute(f"SET search_path TO {schema}")
         for table in tables:
-            ((_, written), *_) = statements_of(table.path)
+            ((_, written), *_) = statements_of(table.path, table.path.read_text())
             cursor.execute(written if schema == "by_hand" else table.create)
             cursor.execute(table.create.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS"))
     for table in tables:
