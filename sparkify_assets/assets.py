@@ -90,7 +90,7 @@ def staging_asset(
             "log": context.log.info,
         }
         with (
-            user_errors_as_failures(),
+            user_errors_as_failures(context),
             prepared_load(warehouse, catalog, table, source, **options) as staging,
         ):
 
@@ -172,7 +172,7 @@ def report_asset(catalog: Catalog, path: Path) -> dg.AssetsDefinition:
                 require(session, table, why, rows=not table.may_be_empty)
             return report.Findings.read(session, catalog, warehouse.address)
 
-        with user_errors_as_failures():
+        with user_errors_as_failures(context):
             label = f"listening_report {context.run.run_id}"
             findings = warehouse.in_transaction(read, label, read_only=True)
             main, *_ = figures = report.figures_of(findings.rows)

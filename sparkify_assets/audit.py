@@ -104,7 +104,7 @@ def run_audits(session: Session, audits: Sequence[Audit]) -> list[AuditResult]:
             count = int(session.rows(f"SELECT {audit.count} AS n {violating}")[0]["n"])
             samples = session.rows(f"SELECT * {violating} LIMIT {SAMPLES}") if count else []
         except SparkifyError as error:
-            raise SparkifyError(f"check {audit.name} does not run: {error}") from None
+            raise SparkifyError(f"check {audit.name} does not run", f": {error}") from None
         results.append(AuditResult(audit, count, samples))
     return results
 

@@ -5,11 +5,22 @@ from pathlib import Path
 
 import dagster as dg
 
+from sparkify_assets.alerts import alerts
 from sparkify_assets.assets import derived_asset, report_asset, source_asset, staging_asset
-from sparkify_assets.automation import audit, create_tables, rebuild, refresh
+from sparkify_assets.automation import (
+    UPSTREAM_CHANGED,
+    audit,
+    changed_tables,
+    create_tables,
+    daily_refresh,
+    new_files,
+    rebuild,
+    refresh,
+)
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.console import readable
 from sparkify_assets.errors import SparkifyError
+from sparkify_assets.freshness import newest_event, refreshed_within
 from sparkify_assets.settings import Settings
 from sparkify_assets.sources import sources_of
 from sparkify_assets.warehouse import warehouse_of
@@ -33,8 +44,21 @@ def build_defs(*, settings: Settings, sql: Path = SQL) -> dg.Definitions:
         *(derived_asset(table, catalog, kind=kind) for table in catalog.derived),
         report_asset(catalog, settings.report_path),
     ]
+    is_on, hours = settings.automation, settings.max_age_hours
+
+    def operated(spec: dg.AssetSpec) -> dg.AssetSpec:
+        spec = spec.replace_attributes(owners=OWNERS)
+        if hours and spec.group_name in ("staging", "marts"):
+            spec = spec.replace_attributes(freshness_policy=refreshed_within(hours))
+        if spec.group_name not in ("source", "staging"):
+            spec = spec.replace_attributes(automation_condition=UPSTREAM_CHANGED)
+        return spec
+
     return dg.Definitions(
-        assets=dg.map_asset_specs(lambda spec: spec.replace_attributes(owners=OWNERS), assets),
+        assets=dg.map_asset_specs(operated, assets),
+        asset_checks=[newest_event(catalog, hours)] if hours else [],
+        sensors=[new_files(sources, is_on=is_on), changed_tables(is_on=is_on), *alerts(settings)],
+        schedules=[daily_refresh(settings)],
         jobs=[refresh, audit, rebuild(catalog), create_tables(catalog)],
         resources={"warehouse": warehouse},
         loggers={"readable": readable, "console": dg.colored_console_logger},

@@ -13,6 +13,7 @@ from pathlib import Path
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
+from sqlglot.lineage import lineage
 from sqlglot.optimizer.scope import traverse_scope
 
 from sparkify_assets.errors import SparkifyError
@@ -134,6 +135,26 @@ def names_in(statement: str) -> set[str]:
     tree = sqlglot.parse_one(statement, read=DIALECT)
     stars = (star for star in tree.find_all(exp.Star) if not isinstance(star.parent, exp.Count))
     return {column.name.lower() for column in tree.find_all(exp.Column)} | {"*" for _ in stars}
+
+
+def lineage_of(
+    statement: str, columns: dict[str, dict[str, str]]
+) -> dict[str, list[tuple[str, str]]]:
+    """The columns, as (table, column), that each column of a SELECT or INSERT is made from.
+
+    `columns` are the types of the columns of the tables that it reads, by table and name. A column
+    by which rows are only counted, joined, ordered or filtered is none of these.
+    """
+    tree = sqlglot.parse_one(statement, read=DIALECT)
+    query = tree.expression if isinstance(tree, exp.Insert) else tree
+    found = lineage(None, query, columns, dialect=DIALECT, copy=False)
+    made_from = {}
+    for name, root in found.items():
+        leaves = [n for n in root.walk() if isinstance(n.expression, exp.Table)]
+        made_from[name] = sorted(
+            {(leaf.expression.name, leaf.name.rpartition(".")[2]) for leaf in leaves}
+        )
+    return made_from
 
 
 def spelled(kind: exp.DataType) -> str | None:

@@ -13,10 +13,21 @@ LOGIN = re.compile(r"(?<=://)[^/\s]+(?=@)")  # in an address: https://user:passw
 
 
 class SparkifyError(Exception):
-    """A foreseeable mistake in the settings, the data, `sql/` or the surroundings."""
+    """A foreseeable mistake in the settings, the data, `sql/` or the surroundings.
 
-    def __init__(self, message: str) -> None:
-        super().__init__(printable(LOGIN.sub("***", message), keep="\n"))
+    Its text is the message with the `details`, which may quote values of data. `reason` is the
+    message alone: what may leave this machine.
+    """
+
+    def __init__(self, message: str, details: str = "") -> None:
+        self.reason, text = (
+            printable(LOGIN.sub("***", t), keep="\n") for t in (message, message + details)
+        )
+        super().__init__(text)
+
+
+class TransientError(SparkifyError):
+    """What the same step may not meet when it is tried again later."""
 
 
 def printable(text: str, keep: str = "") -> str:

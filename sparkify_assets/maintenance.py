@@ -99,8 +99,9 @@ class Upkeep:
             astray = f"SELECT * FROM {quote(NOW)} WHERE NOT {self._is_stale}"
             if rows := self._session.rows(f"{astray} LIMIT 1"):
                 raise SparkifyError(
-                    f"{table.path}: maintained by {table.key} is not true. Rows with other values "
-                    f"came of what was read for it, such as {rows[0]}. Fix or remove that line."
+                    f"{table.path}: maintained by {table.key} is not true: its query returns rows "
+                    "with other values of it. Fix or remove that line",
+                    f". For example: {rows[0]}",
                 )
             self._copy(BEFORE, f"* FROM {name} WHERE {self._is_stale}")
             self._compare(quote(NOW))

@@ -13,24 +13,36 @@ from typing import Any
 import dagster as dg
 
 from sparkify_assets.audit import SAMPLES, AuditResult, audits_of
-from sparkify_assets.catalog import Table
-from sparkify_assets.errors import SparkifyError
+from sparkify_assets.catalog import Catalog, Table
+from sparkify_assets.dialect import lineage_of
+from sparkify_assets.errors import SparkifyError, TransientError
 from sparkify_assets.findings import Load
 from sparkify_assets.text_repair import VERSION as REPAIR_VERSION
 from sparkify_assets.warehouse.base import Row
 from sparkify_assets.wording import as_text, counted
 
+Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
+
 PREVIEW_WIDTH = 40
+REASON = "reason"  # of a failure, without values of data
+RETRY_SECONDS = (10, 60)  # after which a step is executed again
 SHOWN = 10  # keys of the JSON in one line
 
 
 @contextmanager
-def user_errors_as_failures() -> Iterator[None]:
-    """Ends a step with the message alone where the user can fix what is wrong."""
+def user_errors_as_failures(context: dg.OpExecutionContext | Context) -> Iterator[None]:
+    """Ends a step with the message alone where the user can fix what is wrong.
+
+    What may pass by itself lets Dagster execute the step again, later.
+    """
     try:
         yield
     except SparkifyError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
+        if isinstance(error, TransientError) and context.retry_number < len(RETRY_SECONDS):
+            seconds = RETRY_SECONDS[context.retry_number]
+            context.log.warning(f"{error} Trying again in {seconds} s.")
+            raise dg.RetryRequested(len(RETRY_SECONDS), seconds) from None
+        raise dg.Failure(str(error), {REASON: error.reason}, allow_retries=False) from None
 
 
 def code_version(table: Table) -> str:
@@ -73,6 +85,21 @@ def _column_schema(table: Table) -> dg.TableSchema:
         )
         columns.append(dg.TableColumn(column.name, column.type, column.description, constraints))
     return dg.TableSchema(columns)
+
+
+def column_lineage(table: Table, catalog: Catalog) -> dict[str, dg.TableColumnLineage]:
+    """What the columns of a derived table are made from, as metadata of its materialization."""
+    parents = {name: catalog.tables[name].columns for name in table.reads}
+    types = {name: {c.name: c.type for c in columns} for name, columns in parents.items()}
+    made_from = lineage_of(table.insert or table.suspects or "", types)
+    if table.suspects:  # a text and its repair, both from one text
+        [both] = made_from.values()
+        made_from = {column.name: both for column in table.columns}
+    deps = {
+        name: [dg.TableColumnDep(dg.AssetKey(parent), column) for parent, column in found]
+        for name, found in made_from.items()
+    }
+    return {"dagster/column_lineage": dg.TableColumnLineage(deps)}
 
 
 def check_specs(table: Table) -> list[dg.AssetCheckSpec]:

@@ -26,6 +26,7 @@ from sparkify_assets.maintenance import Scope, Upkeep, forget, recorded
 from sparkify_assets.presentation import (
     check_results,
     code_version,
+    column_lineage,
     log_failed_checks,
     table_value,
     user_errors_as_failures,
@@ -115,7 +116,7 @@ def publish(
         rows = upkeep.record(results, preview, is_audit=is_due or upkeep.scope is Scope.ALL)
         return Published(results, rows, preview, metadata, version, since)
 
-    with user_errors_as_failures():
+    with user_errors_as_failures(context):
         try:
             label = f"{table.name} {context.run.run_id}"
             published = warehouse.in_transaction(write_and_audit, label, recreate=config.recreate)
@@ -125,8 +126,9 @@ def publish(
             found = " ".join(result.sentence for result in broken)
             remedies = " ".join(result.audit.remedy for result in broken)
             raise SparkifyError(
-                f"{table.name} was not published. {found} It is unchanged in {warehouse.address}, "
-                f"and nothing downstream was touched. {remedies}".rstrip()
+                f"{table.name} was not published. It is unchanged in {warehouse.address}, and "
+                "nothing downstream was touched.",
+                f" {found} {remedies}".rstrip(),
             ) from None
         except ShapeDiffers as difference:
             raise SparkifyError(
@@ -149,6 +151,7 @@ def publish(
             "dagster/row_count": published.rows,
             "preview": table_value(published.preview),
             **({"unchanged_since": as_text(published.since)} if published.since else {}),
+            **({} if table.source else column_lineage(table, catalog)),
             **published.metadata,
         },
         check_results=list(check_results(context, table, published.results)),
@@ -185,13 +188,13 @@ def evaluate(
         if all(session.shape(book) == "" for book in catalog.maintenance):
             forget(session, catalog, f"= '{table.name}'")
 
-    with user_errors_as_failures():
+    with user_errors_as_failures(context):
         results = warehouse.in_transaction(audit, label, read_only=True)
     log_failed_checks(context, table, results)
     passed = sum(result.passed for result in results)
     context.log.info(f"{table.name}: {passed} of {len(results)} checks passed on all rows")
     if any(not result.passed and result.audit.blocking for result in results):
-        with user_errors_as_failures():  # the next run is not to call it unchanged
+        with user_errors_as_failures(context):  # the next run is not to call it unchanged
             warehouse.in_transaction(begin_anew, label)
     yield from check_results(context, table, results)
 

@@ -27,6 +27,7 @@ FORMS = {  # of text, and what is said of another
         ("song_data", "log_data", "s3_work"),
         (FOLDER, "it names no folder and no s3://bucket/folder"),
     ),
+    **dict.fromkeys(("ui_url", "alert_webhook"), (r"https?://[^\s@]+", "it is no http address")),
     "host": (r"[^@/\s]+", "it is not the name of a host alone, without user, password and path"),
     # Redshift folds names to lower case, even quoted ones
     "schema_name": ("[a-z_][a-z0-9_]{0,126}", "it is not lower-case letters, digits and _ alone"),
@@ -105,6 +106,12 @@ class Settings(Environment):
     s3_work: str | None = None
     max_rejected_share: float = Field(0.01, ge=0, le=1)
     audit_days: float = Field(7, ge=0, le=365)  # between two audits of all rows
+    automation: bool = False  # whether sensors and the schedule are on unless the UI says otherwise
+    schedule: str = "0 6 * * *"  # cron, of the daily refresh, in the
+    timezone: str = "UTC"
+    max_age_hours: float | None = Field(None, gt=0)  # of the newest event and of the last refresh
+    alert_webhook: SecretStr | None = None  # whoever knows its URL can write to the channel
+    ui_url: str = "http://127.0.0.1:3000"  # where the links in alerts go
 
     @model_validator(mode="after")
     def _both_sources_or_none(self) -> Self:

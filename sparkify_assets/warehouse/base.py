@@ -121,7 +121,7 @@ class Session(ABC):
             self.execute(table.insert or "")
         except SparkifyError as error:
             raise SparkifyError(
-                f"{table.name} was not published: the INSERT of {table.path} failed: {error}"
+                f"{table.name} was not published: the INSERT of {table.path} failed", f": {error}"
             ) from None
 
     def merge(self, table: Table, rows: str, stale: str) -> None:

@@ -40,7 +40,7 @@ class DuckDBSession(Session):
         try:
             return self._connection.execute(statement, list(parameters))
         except duckdb.Error as error:
-            raise SparkifyError(f"{self.address}: {error}") from None
+            raise SparkifyError(f"{self.address} refused a statement", f": {error}") from None
 
     def columns(self, table: Table) -> list[str]:
         found = self.rows(  # as fast as any, unlike information_schema
@@ -94,7 +94,9 @@ class DuckDBWarehouse(Warehouse):
             yield DuckDBSession(connection, self.path)
             connection.commit()
         except duckdb.Error as error:
-            raise SparkifyError(f"{self.path}: {error}. Nothing was changed.") from error
+            raise SparkifyError(
+                f"{self.path} refused the commit: nothing was changed", f": {error}"
+            ) from error
         finally:
             connection.close()  # rolls back what was not committed
 

@@ -1,0 +1,118 @@
+"""Tells a channel that a run failed, or that a check warns for the first time.
+
+An alert names assets, checks and counts, never a value of the data, and links to the run. Dagster's
+daemon watches the runs, however they were started.
+"""
+
+import json
+from html import escape
+from logging import Logger
+from urllib.request import Request, urlopen
+
+import dagster as dg
+from dagster._core.storage.asset_check_execution_record import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES as COMPLETED,
+)
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecordStatus,
+)
+
+from sparkify_assets.presentation import REASON
+from sparkify_assets.settings import Settings
+
+SEND_SECONDS = 10
+WATCH_SECONDS = 10
+EARLIER_RUNS = 100  # in which a check is looked up
+EVENTS = {
+    dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+    dg.DagsterEventType.STEP_FAILURE,
+    dg.DagsterEventType.RUN_FAILURE,
+}
+
+
+def alerts(settings: Settings) -> list[dg.SensorDefinition]:
+    """Sensors that tell SPARKIFY_ALERT_WEBHOOK how runs ended; none if it is not set."""
+    webhook = settings.alert_webhook
+    if webhook is None:
+        return []
+
+    def told_of(name: str, status: dg.DagsterRunStatus, description: str) -> dg.SensorDefinition:
+        @dg.run_status_sensor(
+            name=name,
+            run_status=status,
+            monitor_all_code_locations=True,  # runs from a command line belong to none
+            minimum_interval_seconds=WATCH_SECONDS,
+            default_status=dg.DefaultSensorStatus.RUNNING,
+            description=description,
+        )
+        def tell(context: dg.RunStatusSensorContext) -> None:
+            if text := alert_of(context.instance, context.dagster_run, settings.ui_url):
+                send(webhook.get_secret_value(), text, context.log)
+
+        return tell
+
+    return [
+        told_of("failed_runs", dg.DagsterRunStatus.FAILURE, "Sends an alert for each failed run."),
+        told_of(
+            "new_warnings",
+            dg.DagsterRunStatus.SUCCESS,
+            "Sends an alert when a check warns that did not warn in the run before.",
+        ),
+    ]
+
+
+def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, ui_url: str) -> str | None:
+    """The alert of a run that has ended; None where there is nothing to tell."""
+    failed = run.status == dg.DagsterRunStatus.FAILURE
+    found, ends = [], []
+    for log in instance.all_logs(run.run_id, of_type=EVENTS):
+        event = log.get_dagster_event()
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            is_error = check.severity == dg.AssetCheckSeverity.ERROR
+            if not check.passed and (is_error or _warns_first(instance, check, run.run_id)):
+                found.append(_told(check))
+        elif event.event_type == dg.DagsterEventType.STEP_FAILURE:
+            failure = event.step_failure_data.user_failure_data
+            reason = failure.metadata.get(REASON) if failure else None
+            ends.append(str(reason.value) if reason else f"{event.step_key} failed.")
+        else:
+            ends = ends or [f"{event.message} What was published before stays as it was."]
+    if not failed and not found:
+        return None
+    job = "A run of some assets" if run.job_name.startswith("__") else f"The job {run.job_name}"
+    title = "failed" if failed else "succeeded, with a new warning"
+    lines = [f"Sparkify: {job[0].lower()}{job[1:]} {title}.", *found, *ends]
+    return "\n".join([escape("\n- ".join(lines), quote=False), f"{ui_url}/runs/{run.run_id}"])
+
+
+def _told(check: dg.AssetCheckEvaluation) -> str:
+    counts = (
+        f"{value.value:,} {name.replace('_', ' ')}"
+        for name, value in check.metadata.items()
+        if isinstance(value, dg.IntMetadataValue)
+    )
+    said = check.description or ", ".join(counts)
+    return f"{check.asset_key.to_user_string()}: check {check.check_name} found {said}"
+
+
+def _warns_first(instance: dg.DagsterInstance, check: dg.AssetCheckEvaluation, run_id: str) -> bool:
+    """Whether the check passed when it was evaluated before this run, or never was."""
+    history = instance.event_log_storage.get_asset_check_execution_history(
+        check.asset_check_key, limit=EARLIER_RUNS, status=set(COMPLETED)
+    )
+    runs = [record.run_id for record in history]
+    earlier = history[runs.index(run_id) + 1 :] if run_id in runs else []
+    return not earlier or earlier[0].status == AssetCheckExecutionRecordStatus.SUCCEEDED
+
+
+def send(webhook: str, text: str, log: Logger) -> None:
+    """Posts a text as Slack, Teams and Mattermost take it; logs it if that fails."""
+    body = json.dumps({"text": text}).encode()
+    request = Request(webhook, body, {"Content-Type": "application/json"})  # noqa: S310
+    try:
+        with urlopen(request, timeout=SEND_SECONDS):  # noqa: S310
+            log.info("The alert was sent.")
+    except OSError as error:  # its text may hold the address
+        kind = getattr(error, "code", None) or type(error).__name__
+        log.warning(f"SPARKIFY_ALERT_WEBHOOK did not take an alert ({kind}): {text}")
