@@ -19,9 +19,10 @@ from dagster._core.storage.asset_check_execution_record import (
 
 from sparkify_assets.presentation import REASON
 from sparkify_assets.settings import Settings
+from sparkify_assets.wording import counted
 
 SEND_SECONDS = 10
-WATCH_SECONDS = 10
+WATCH_SECONDS = 20
 EARLIER_RUNS = 100  # in which a check is looked up
 EVENTS = {
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
@@ -88,12 +89,12 @@ def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, ui_url: str) -> s
 
 def _told(check: dg.AssetCheckEvaluation) -> str:
     counts = (
-        f"{value.value:,} {name.replace('_', ' ')}"
+        counted(value.value or 0, name.replace("_", " ").removesuffix("s"))
         for name, value in check.metadata.items()
         if isinstance(value, dg.IntMetadataValue)
     )
     said = check.description or ", ".join(counts)
-    return f"{check.asset_key.to_user_string()}: check {check.check_name} found {said}"
+    return f"{check.asset_key.to_user_string()}: check {check.check_name}: {said}"
 
 
 def _warns_first(instance: dg.DagsterInstance, check: dg.AssetCheckEvaluation, run_id: str) -> bool:
