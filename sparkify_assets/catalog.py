@@ -88,8 +88,9 @@ class Table:
     derived table; `suspects` the query for the texts that a table of repairs is made of; `source`
     the name of what a staging table is loaded from. A table with none of these three is a ledger
     that the loading itself writes.
-    `shown_rows` is how many of its first rows (by sort key) a run shows as its answer. `reads` are
-    the tables it is made from, `upstream` those that its checks and references need as well.
+    `shown_rows` is how many of its first rows (by sort key) a run shows as its answer, and `plots`
+    the column whose values Dagster plots over time, a line for each row by its primary key.
+    `reads` are the tables it is made from, `upstream` those that its checks and references need.
     Its rows with one value of the column `key` are made from those rows of a tied table in which
     the expression in `ties` has this value. What changes in a table of `ways` (its own expression
     comes last) reaches them by way of the rows of a tied one: its name and an expression on it.
@@ -109,6 +110,7 @@ class Table:
     source: str | None
     may_be_empty: bool
     shown_rows: int | None
+    plots: str | None
     reads: tuple[str, ...]
     upstream: tuple[str, ...]
     checks: tuple[Check, ...]
@@ -279,6 +281,9 @@ def _read_table(path: Path, content: str, checks: tuple[Check, ...]) -> Table:
     shown_rows = header.directives.get("show rows", "0")
     if not shown_rows.isdigit():
         raise wrong(path, f"show rows is {shown_rows!r}: expected a number")
+    plots = header.directives.get("plots")
+    if plots and (plots not in (c.name for c in columns) or len(primary_key) != 1):
+        raise wrong(path, f"plots {plots!r}: expected a column, and a primary key of one column")
     sort_key = create.find(exp.SortKeyProperty)
     parts = [path.name, content, *(part for c in checks for part in (c.path.name, c.text))]
     return Table(
@@ -296,6 +301,7 @@ def _read_table(path: Path, content: str, checks: tuple[Check, ...]) -> Table:
         source=header.directives.get("loaded from"),
         may_be_empty="may be empty" in header.directives,
         shown_rows=int(shown_rows) or None,
+        plots=plots,
         reads=tuple(sorted(reads)),
         upstream=tuple(sorted((reads | others) - {path.stem})),
         checks=checks,

@@ -20,7 +20,7 @@ from sparkify_assets.errors import SparkifyError
 
 DIALECT = "redshift"
 DIRECTIVES = (
-    *("loaded from", "may be empty", "repaired in python", "show rows"),
+    *("loaded from", "may be empty", "repaired in python", "show rows", "plots"),
     "maintained by",  # these are of tables
     *("severity", "counts", "on"),  # of checks
 )

@@ -135,6 +135,7 @@ def publish(
                 f"{difference}. To recreate it, which drops the grants on it: "
                 f"{launch_command(table.name, recreate=True)}"
             ) from None
+    preview = published.preview
     log_failed_checks(context, table, published.results)
     passed = sum(result.passed for result in published.results)
     since = f" unchanged since {as_text(published.since)} UTC" if published.since else ""
@@ -143,15 +144,20 @@ def publish(
         f"{len(published.results)} checks passed, {time.monotonic() - started:.2f} s"
     )
     if table.shown_rows:
-        context.log.info(f"{table.name}:\n\n{text_table(published.preview)}\n")
+        context.log.info(f"{table.name}:\n\n{text_table(preview)}\n")
     # yielded before the commit, results would belong to the materialization before this one
     yield dg.MaterializeResult(
         asset_key=table.name,
         metadata={
             "dagster/row_count": published.rows,
-            "preview": table_value(published.preview),
+            "preview": table_value(preview),
             **({"unchanged_since": as_text(published.since)} if published.since else {}),
             **({} if table.source else column_lineage(table, catalog)),
+            **(
+                {row[table.primary_key[0]]: row[table.plots] for row in preview}
+                if table.plots
+                else {}
+            ),
             **published.metadata,
         },
         check_results=list(check_results(context, table, published.results)),

@@ -27,6 +27,7 @@ MADE_FROM: dict[str, dict[str, set[str]]] = {
         "load_summary": {"load_history", "events", "staging_songs"},
         "most_played_artists": {"songplays"},
         "most_played_songs": {"songplays", "songs"},
+        "newest_day": {"plays_by_day", "load_history"},
         "plays_by_day": {"songplays", "events"},
         "plays_by_hour": {"songplays"},
         "plays_by_level": {"songplays", "users"},

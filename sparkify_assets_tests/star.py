@@ -256,7 +256,10 @@ def plays_by_day(events: list[Record], catalogue: list[Record]) -> set[tuple[Any
         rows = played.get(day, [])
         levels = [sum(row[3] == level for row in rows) for level in ("paid", "free")]
         active = len({user_of(e) for e in logged} - {None})
-        result.add((day, len(rows), *levels, listeners(rows), active))
+        matched = sum(row[4] is not None for row in rows)
+        kinds = len({event_id(e) for e in logged})
+        told = (active, matched, kinds, len(logged) - kinds)
+        result.add((day, len(rows), *levels, listeners(rows), *told))
     return result
 
 

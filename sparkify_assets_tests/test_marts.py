@@ -1,16 +1,18 @@
 """Each mart against rows computed in plain Python, on the sample and on the real files."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from statistics import median
 from typing import Any
 
 import pytest
+from pytest import approx
 
 from sparkify_assets_tests import star
 from sparkify_assets_tests.platform import GROUPS, Platform, failed_checks, failure_of
 
 NOON = 1541073600000  # 2018-11-01 12:00 UTC, a Thursday
 MARTS = sorted(
-    GROUPS["marts"] - {"catalogue_coverage", "load_summary"}
+    GROUPS["marts"] - {"catalogue_coverage", "load_summary", "newest_day"}
 )  # these have their own tests
 
 
@@ -200,8 +202,83 @@ def test_days_without_a_play_are_there(platform: Platform) -> None:
     )
     assert platform.make("plays_by_day").success
     assert platform.rows("SELECT date::VARCHAR, * EXCLUDE date FROM plays_by_day ORDER BY 1") == [
-        ("2018-11-01", 1, 0, 1, 1, 1),
-        ("2018-11-02", 0, 0, 0, 0, 1),
-        ("2018-11-03", 0, 0, 0, 0, 0),
-        ("2018-11-05", 1, 1, 0, 1, 1),
+        ("2018-11-01", 1, 0, 1, 1, 1, 1, 1, 0),
+        ("2018-11-02", 0, 0, 0, 0, 1, 0, 1, 0),
+        ("2018-11-03", 0, 0, 0, 0, 0, 0, 1, 0),
+        ("2018-11-05", 1, 1, 0, 1, 1, 1, 1, 0),
     ]
+
+
+WEEK = 7 * 86_400_000
+
+
+def thursdays(counts: list[int], paid: int = 1) -> list[dict[str, Any]]:
+    """Events of successive Thursdays, so many on each, of which the first ones are paid plays."""
+    return [
+        {"ts": NOON + week * WEEK + n, "itemInSession": n, "sessionId": week + 1}
+        | ({"level": "paid"} if n < paid else {})
+        for week, count in enumerate(counts)
+        for n in range(count)
+    ]
+
+
+def test_the_newest_day_is_compared_with_the_same_weekday(platform: Platform) -> None:
+    platform.write_songs([{}])
+    counts = [500, 10, 12, 11, 30, 9, 10, 12, 11, 3]  # the first is more than eight weeks before
+    friday = {"ts": NOON + 8 * WEEK + WEEK // 7, "sessionId": 99}
+    platform.write_events([*thursdays(counts), friday, friday])
+    result = platform.make("newest_day")
+    assert ("newest_day", "as_usual") in failed_checks(result)
+    newest = (datetime(2018, 11, 1) + timedelta(weeks=9)).date()
+    paid = [1 / count for count in counts]
+    usual: dict[str, list[float]] = {"events": [*counts[1:9]], "paid_share": paid[1:9]}
+    usual |= {"matched_share": [1.0] * 8, "repeated_share": [0.0] * 8}
+    now = {"events": 3, "paid_share": 1 / 3, "matched_share": 1.0, "repeated_share": 0.0}
+    expected: list[tuple[Any, ...]] = [
+        ("rejected_share", datetime.now(UTC).date(), 0.0, None, None, 0, False)
+    ]
+    for figure, earlier in usual.items():
+        middle = median(earlier)
+        deviation = median(abs(value - middle) for value in earlier)
+        is_unusual = abs(now[figure] - middle) > 5 * 1.4826 * deviation
+        values = (now[figure], approx(middle), approx(deviation))
+        expected.append((figure, newest, *values, 8, is_unusual))
+    rows = platform.rows("SELECT * FROM newest_day ORDER BY figure")
+    assert rows == sorted(expected)
+    assert [row[0] for row in rows if row[-1]] == ["events", "paid_share"]
+    (made,) = result.asset_materializations_for_node("newest_day")
+    assert {figure: made.metadata[figure].value for figure in now} == now
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        [10, 11, 12, 3],  # too few to know
+        [10, 10, 10, 10, 11],  # never another one, but hardly another one now
+        [10, 30, 5, 60, 2, 65],  # all of them differ
+    ],
+)
+def test_nothing_is_unusual_without_need(platform: Platform, counts: list[int]) -> None:
+    platform.write_songs([{}])
+    platform.write_events(thursdays(counts, paid=0))
+    assert ("newest_day", "as_usual") not in failed_checks(platform.make("newest_day"))
+
+
+def test_loads_are_compared_with_those_of_the_same_weekday(platform: Platform) -> None:
+    platform.settings["max_rejected_share"] = 1
+    platform.write_songs([{}])
+    for week in range(6):
+        rejected = [{"sessionId": None}] * (30 if week == 5 else 1)
+        platform.write_events(
+            [*({"ts": NOON + week * WEEK + n, "itemInSession": n} for n in range(9)), *rejected],
+            name=f"{week}.json",
+        )
+    assert platform.make("newest_day").success
+    platform.change(
+        "UPDATE load_history SET loaded_at = loaded_at - to_days(7 * (6 - object_id::INT)) "
+        "WHERE table_name = 'staging_events'"
+    )
+    config = {"ops": {"newest_day": {"config": {"rebuild": True}}}}
+    assert ("newest_day", "as_usual") in failed_checks(platform.run("newest_day", config=config))
+    query = "SELECT value, usual, days, is_unusual FROM newest_day WHERE figure = 'rejected_share'"
+    assert platform.rows(query) == [(approx(30 / 39), approx(0.1), 5, True)]

@@ -1,4 +1,4 @@
--- One row is one day, UTC, with any event: what was played, and how many users were active (daily active users).
+-- One row is one day, UTC, with any event: what was logged and played, and how many users were active (daily active users).
 -- maintained by: date = CAST(events.ts AS DATE) AND date = CAST(songplays.start_time AS DATE)
 CREATE TABLE plays_by_day (
     date DATE NOT NULL PRIMARY KEY, -- day, UTC
@@ -6,32 +6,45 @@ CREATE TABLE plays_by_day (
     paid_plays INTEGER NOT NULL, -- of them by users whose level was paid
     free_plays INTEGER NOT NULL, -- of them by users whose level was free
     listeners INTEGER NOT NULL, -- users who played a song
-    active_users INTEGER NOT NULL -- users with an event of any kind
+    active_users INTEGER NOT NULL, -- users with an event of any kind
+    matched_plays INTEGER NOT NULL, -- plays whose song the catalogue knows
+    events INTEGER NOT NULL, -- events of any kind
+    repeated_events INTEGER NOT NULL -- how often one of them was delivered once more
 )
 -- a row a day, read in this order
 DISTSTYLE ALL
 SORTKEY (date);
 
-INSERT INTO plays_by_day (date, plays, paid_plays, free_plays, listeners, active_users)
+INSERT INTO plays_by_day (
+    date, plays, paid_plays, free_plays, listeners, active_users, matched_plays, events, repeated_events
+)
 SELECT
-    active.date,
+    logged.date,
     COALESCE(played.plays, 0) AS plays,
     COALESCE(played.paid_plays, 0) AS paid_plays,
     COALESCE(played.free_plays, 0) AS free_plays,
     COALESCE(played.listeners, 0) AS listeners,
-    active.active_users
+    logged.active_users,
+    COALESCE(played.matched_plays, 0) AS matched_plays,
+    logged.events,
+    logged.repeated_events
 FROM (
-    SELECT CAST(e.ts AS DATE) AS date, COUNT(DISTINCT e.user_id) AS active_users
+    SELECT
+        CAST(e.ts AS DATE) AS date,
+        COUNT(DISTINCT e.user_id) AS active_users,
+        COUNT(*) AS events,
+        SUM(e.deliveries - 1) AS repeated_events
     FROM events AS e
     GROUP BY CAST(e.ts AS DATE)
-) AS active
+) AS logged
 LEFT JOIN (
     SELECT
         CAST(p.start_time AS DATE) AS date,
         COUNT(*) AS plays,
         COUNT(CASE WHEN p.level = 'paid' THEN 1 END) AS paid_plays,
         COUNT(CASE WHEN p.level = 'free' THEN 1 END) AS free_plays,
-        COUNT(DISTINCT p.user_id) AS listeners
+        COUNT(DISTINCT p.user_id) AS listeners,
+        COUNT(p.song_id) AS matched_plays
     FROM songplays AS p
     GROUP BY CAST(p.start_time AS DATE)
-) AS played ON active.date = played.date;
+) AS played ON logged.date = played.date;
