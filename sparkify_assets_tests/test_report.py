@@ -39,6 +39,8 @@ def test_what_it_says(
     matched = sum(play[4] is not None for play in plays)
     assert f"knows the song of {matched:,} of {len(plays):,} plays" in text
     assert f"plays {len(plays):,}" in text
+    age = (datetime.now(UTC).date() - max(star.moment(e) for e in events).date()).days
+    assert f"{age:,} days before this page was made" in text
     assert f"users {len(star.users(events))}" in text
     checks = len([*sample.defs().resolve_asset_graph().asset_check_keys])
     assert f"All {checks} checks pass" in text
