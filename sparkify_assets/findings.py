@@ -1,20 +1,25 @@
-"""What became of an object and of a load: records, rows, and what is told of rejected records.
+"""What was found in an object and in a load: records, rows, rejected records, unexpected keys.
 
-What is told of one object is bounded, whatever it holds. How it is read is said in `reading.py`.
+What is kept of one object is bounded, whatever it holds. Objects are read in `reading.py`.
 """
 
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from sparkify_assets.catalog import Table
 from sparkify_assets.containers import Damaged
 from sparkify_assets.errors import printable
 from sparkify_assets.records import BINARY, MAX_RAW_BYTES, TEXTS, Found, Members, something_else
 from sparkify_assets.sources.base import LocalFile
+from sparkify_assets.values import json_columns, json_text
+from sparkify_assets.wording import counted
 
 MEMBER = "!/"  # between the URI of an archive and the name of a member
 MOST_KEPT_BYTES = 128 * 1024 * 1024  # of what is rejected in one object and told one by one
 REJECTION_BYTES = 1024  # that a rejection takes beside its text
 SAMPLES = 3
+MOST_KEYS = 1_000  # that are counted one by one
+SHOWN = 40  # characters of a key and of its example
 TYPICAL_RECORD_BYTES = 500  # where a load has no sound record to compare with
 
 
@@ -143,3 +148,34 @@ class Load(Counts):
         if lost <= share * records or (share and lost <= few):
             return ""
         return f"{'about ' if lost > self.rejected else ''}{lost:,} of {records:,} records"
+
+
+class Keys:
+    """Counts the records that hold a key, and keeps an example of its values."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[int, object]] = {}
+
+    def add(self, members: Members, records: int = 1) -> int:
+        """Counts records that have the keys of this one; returns those with a repeated key."""
+        by_name = dict(members)
+        for name, value in by_name.items():
+            count, example = self._found.get(name, (0, None))
+            if count or len(self._found) < MOST_KEYS:
+                self._found[name] = count + records, value if example is None else example
+        return records if len(by_name) < len(members) else 0
+
+    def unknown(self, table: Table) -> list[str]:
+        """The keys that no column of the table takes, each with its count and an example."""
+        known = {column.key for column in json_columns(table)}
+        return [
+            f"{printable(name)[:SHOWN]} ({counted(records, 'record')}, "
+            f"for example {printable(json_text(example))[:SHOWN]})"
+            for name, (records, example) in self._found.items()
+            if name not in known
+        ]
+
+    def missing(self, table: Table) -> list[str]:
+        """The keys of columns that are in no record."""
+        wanted = [column.key for column in json_columns(table)] if self._found else []
+        return [key for key in wanted if key not in self._found]

@@ -1,9 +1,8 @@
 """Loads a source into its staging table: decides what is new and keeps the history of it.
 
-`load_history` says which objects, in which version, the staging table holds. A load lists the
-source, reads what is new or changed, and then writes rows, rejected records and history in one
-transaction: whatever happens, the warehouse is at the state before it or after it.
-How a record becomes a row is the business of `reading.py`.
+`load_history` says which objects the staging table holds, and in which version. A load lists the
+source, reads what is new or changed, then writes rows, rejected records and history in one
+transaction. How a record becomes a row is decided in `reading.py`.
 """
 
 import hashlib
@@ -13,24 +12,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import count
+from itertools import accumulate, count, groupby
 from typing import Any, NamedTuple
 
 from sparkify_assets.catalog import Catalog, Table
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.findings import MEMBER, SAMPLES, Load, ReadObject
-from sparkify_assets.keys import Keys
+from sparkify_assets.findings import MEMBER, SAMPLES, Keys, Load, ReadObject
 from sparkify_assets.maintenance import Upkeep
-from sparkify_assets.progress import Progress
 from sparkify_assets.reading import Reader
 from sparkify_assets.sources.base import SAMPLE, InputObject, Source, address_of
 from sparkify_assets.warehouse.base import Session, Warehouse
 from sparkify_assets.warehouse.landing import Landing, landing_for
 from sparkify_assets.wording import launch_command
 
-BATCH_BYTES = 512 * 1024 * 1024
-BATCH_OBJECTS = 50_000
-FEW_RECORDS = 10  # so many may be rejected whatever their share: a bad line is no wrong source
+BATCH_BYTES = 512 * 1024 * 1024  # of objects on disk at the same time
+DISK_BLOCK = 4096  # what the smallest file takes
+PROGRESS_SECONDS = 5.0
+FEW_RECORDS = 10  # may always be rejected: a few bad lines do not mean a wrong source
 HISTORY = "load_history"
 
 
@@ -116,13 +114,19 @@ class StagingLoad:
 
     def read(self, to_read: Sequence[InputObject]) -> None:
         """Fetches objects and reads them into the landing."""
-        progress = Progress(self.table.name, sum(item.size for item in to_read), self.log)
+        size, done, logged = sum(item.size for item in to_read), 0, time.monotonic()
         reader = Reader(self.landing.connection, self.table, self._ids, self._keys)
-        for batch in _batches(to_read):
-            with self.source.fetched(batch) as files:
+        totals = accumulate(max(item.size, DISK_BLOCK) for item in to_read)
+        batches = groupby(zip(totals, to_read, strict=True), lambda pair: pair[0] // BATCH_BYTES)
+        for _, batch in batches:
+            with self.source.fetched([item for _, item in batch]) as files:
                 for objects in reader.read(files):
                     self._land(objects)
-                    progress.add(sum(one.size for one in objects))
+                    done += sum(one.size for one in objects)
+                    if time.monotonic() - logged >= PROGRESS_SECONDS:
+                        logged = time.monotonic()
+                        read, whole = done / 1e6, size / 1e6
+                        self.log(f"{self.table.name}: read {read:,.1f} of {whole:,.1f} MB")
 
     def write(self, session: Session, upkeep: Upkeep) -> Load:
         """Writes rows, rejected records and history, in the session's transaction."""
@@ -307,17 +311,3 @@ def _ensure_ledger(session: Session, ledger: Table) -> None:
             f"{ledger.name} was made by another version of Sparkify: {difference}. "
             "Choose a new warehouse, or drop its tables and load everything again."
         )
-
-
-def _batches(objects: Sequence[InputObject]) -> Iterator[list[InputObject]]:
-    """Objects in parts that bound the disk that having them at hand takes."""
-    batch: list[InputObject] = []
-    size = 0
-    for item in objects:
-        if batch and (size + item.size > BATCH_BYTES or len(batch) == BATCH_OBJECTS):
-            yield batch
-            batch, size = [], 0
-        batch.append(item)
-        size += item.size
-    if batch:
-        yield batch

@@ -20,8 +20,7 @@ import duckdb
 from sparkify_assets.catalog import Table
 from sparkify_assets.containers import Damaged, Member, members_of
 from sparkify_assets.dialect import quote
-from sparkify_assets.findings import ReadObject
-from sparkify_assets.keys import Keys
+from sparkify_assets.findings import Keys, ReadObject
 from sparkify_assets.parts import as_lines, cut, one_a_line
 from sparkify_assets.records import MAX_RECORD_BYTES, Found, find_records
 from sparkify_assets.scratch import scratch_folder

@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 
 from sparkify_assets import findings, reading
 from sparkify_assets.catalog import Catalog, Table
-from sparkify_assets.findings import ReadObject
-from sparkify_assets.keys import Keys
+from sparkify_assets.findings import Keys, ReadObject
 from sparkify_assets.sources.folder import FolderSource
 
 FAST, CAREFUL = -1, 1 << 60  # settings of TINY_BYTES that send every object that way

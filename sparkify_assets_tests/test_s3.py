@@ -16,7 +16,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sparkify_assets import loading, progress
+from sparkify_assets import loading
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.s3_access import CONNECTIONS
 from sparkify_assets.settings import Settings
@@ -192,8 +192,8 @@ def test_many_are_read_at_once_but_not_more(bucket: S3Server, loader: Loader) ->
 def test_a_batch_bounds_what_is_on_disk(
     bucket: S3Server, loader: Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "BATCH_OBJECTS", 3)
-    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(loading, "BATCH_BYTES", 3 * loading.DISK_BLOCK)
+    monkeypatch.setattr(loading, "PROGRESS_SECONDS", 0.0)
     sizes = []
 
     def look(request: Request) -> None:

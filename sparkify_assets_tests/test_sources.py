@@ -13,7 +13,7 @@ import pytest
 from sparkify_assets import reading
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.keys import Keys
+from sparkify_assets.findings import Keys
 from sparkify_assets.settings import Settings
 from sparkify_assets.sources import sources_of
 from sparkify_assets.sources.base import LocalFile, open_object, verify_unchanged
