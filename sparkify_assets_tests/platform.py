@@ -15,7 +15,7 @@ from sparkify_assets.definitions import SQL, build_defs
 from sparkify_assets.settings import Settings
 from sparkify_assets.warehouse import warehouse_of
 from sparkify_assets.warehouse.redshift import MUTEX, RedshiftWarehouse
-from sparkify_assets.warehouse.redshift_login import connect
+from sparkify_assets.warehouse.redshift_connection import connect
 from sparkify_assets_tests.lineage import ASSETS as ASSETS
 from sparkify_assets_tests.lineage import GROUPS as GROUPS
 from sparkify_assets_tests.redshift_server import RedshiftServer

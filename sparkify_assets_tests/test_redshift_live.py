@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.warehouse import redshift_copy, redshift_session
+from sparkify_assets.warehouse import redshift, redshift_copy
 from sparkify_assets_tests.conftest import write_made_data
 from sparkify_assets_tests.platform import (
     LivePlatform,
@@ -62,12 +62,12 @@ def test_what_a_failed_copy_says(either: RedshiftPlatform, monkeypatch: pytest.M
 def test_what_is_noticed_of_a_copy(
     either: RedshiftPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def copy(session: redshift_session.RedshiftSession, *arguments: Any, **options: Any) -> None:
+    def copy(session: redshift.RedshiftSession, *arguments: Any, **options: Any) -> None:
         copy_landed(session, *arguments, **options)
         print("notices:", list(session._connection.notices))
 
     copy_landed = redshift_copy.copy_landed
-    monkeypatch.setattr(redshift_session, "copy_landed", copy)
+    monkeypatch.setattr(redshift, "copy_landed", copy)
     assert load(either).loaded == 5
 
 

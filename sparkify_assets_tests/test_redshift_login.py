@@ -32,19 +32,19 @@ def platform(redshift: RedshiftPlatform) -> RedshiftPlatform:
     [
         (
             {"REDSHIFT_HOST": "no-such-host.invalid"},
-            "the host name does not resolve. Set REDSHIFT_HOST",
+            "cannot be reached: .*not known. Check REDSHIFT_HOST",
         ),
         (
             {"REDSHIFT_PORT": "9"},
-            "it cannot be reached: .*refused. Set REDSHIFT_HOST and REDSHIFT_P",
+            "cannot be reached: .*refused. Check REDSHIFT_HOST .* REDSHIFT_P",
         ),
         (
             {"REDSHIFT_PASSWORD": "wrong-word"},
             "the user or its password is wrong. Set REDSHIFT_USER",
         ),
         ({"REDSHIFT_DATABASE": "nowhere"}, "there is no such database. Set REDSHIFT_DATABASE"),
-        ({"REDSHIFT_HOST": "localhost"}, "certificate is not trusted.*REDSHIFT_SSLMODE=verify-ca"),
-        ({"SSL_CERT_FILE": "/dev/null"}, "its certificate is not trusted: .*certificate"),
+        ({"REDSHIFT_HOST": "localhost"}, "Hostname mismatch.*REDSHIFT_SSLMODE=verify-ca"),
+        ({"SSL_CERT_FILE": "/dev/null"}, "CERTIFICATE_VERIFY_FAILED"),
     ],
 )
 def test_no_connection(
@@ -112,7 +112,7 @@ def test_ways_in_by_iam(
         monkeypatch.delenv(name)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(SparkifyError, match=r"dev.sparkify_test on [cw]: it cannot be reached"):
+    with pytest.raises(SparkifyError, match=r"dev.sparkify_test on [cw] cannot be reached"):
         load(made)
     [told] = caught
     assert ways.items() <= told.items()
@@ -129,7 +129,7 @@ NO_PROFILE = "login by IAM failed: .*profile .nope. .*Check AWS_PROFILE"
     [
         ({"AWS_PROFILE": "nope"}, NO_PROFILE),
         ({"AWS_PROFILE": "nope", "REDSHIFT_REGION": "us-west-2"}, NO_PROFILE),
-        ({"AWS_DEFAULT_REGION": ""}, "needs a region. Set REDSHIFT_REGION, or AWS_DEFAULT_REGION."),
+        ({"AWS_DEFAULT_REGION": ""}, "login by IAM failed: .*REDSHIFT_REGION"),
     ],
 )
 def test_no_way_in_by_iam(
@@ -162,7 +162,7 @@ def test_no_answer(
         monkeypatch.delenv("REDSHIFT_PASSWORD")
         monkeypatch.setenv("REDSHIFT_WORKGROUP", "w")
         monkeypatch.setattr(redshift_connector, "connect", connect)
-    with pytest.raises(SparkifyError, match=r": it does not answer\. Its security group"):
+    with pytest.raises(SparkifyError, match=r"cannot be reached: timed out\..*security group"):
         load(made)
 
 

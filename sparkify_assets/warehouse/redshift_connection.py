@@ -1,0 +1,100 @@
+"""How to log in to Redshift, by password or IAM and always over TLS, and what its errors mean."""
+
+import re
+import socket
+from typing import Any
+
+import boto3
+import redshift_connector
+from botocore.exceptions import BotoCoreError, ClientError
+from redshift_connector.error import Error
+
+from sparkify_assets.errors import SparkifyError
+from sparkify_assets.settings import RedshiftSettings
+
+CONNECT_SECONDS = 20
+CONFLICTS = re.compile(
+    r"^1023$|Serializable isolation violation|conflict with concurrent transaction"
+    r"|could not open relation with OID|deadlock detected"
+)
+LOGIN = "the user or its password is wrong. Set REDSHIFT_USER and REDSHIFT_PASSWORD"
+REMEDIES = {  # by SQLSTATE
+    "28000": LOGIN,
+    "28P01": LOGIN,
+    "3D000": "there is no such database. Set REDSHIFT_DATABASE",
+    "42501": "the user lacks a permission. Grant it, or choose another REDSHIFT_SCHEMA",
+    "57014": "it took too long, or waited too long for another run. REDSHIFT_TIMEOUT_SECONDS sets "
+    "how long it may",
+}
+COPY_FAILURES = re.compile(
+    "not authorized to (assume|get credentials)|must be addressed using the specified endpoint"
+    "|S3ServiceException:Access Denied"
+)
+COPY_REMEDY = (
+    "The role of REDSHIFT_COPY_ROLE must be attached to the cluster or namespace, and needs "
+    "s3:GetObject on SPARKIFY_S3_WORK and s3:ListBucket on its bucket, whose region it must know"
+)
+
+
+class Interrupted(Exception):
+    """A conflict or a broken connection: the transaction can be done again, even if committed."""
+
+
+def translate_error(error: Exception, address: str) -> Exception:
+    """What an error of a statement is: `Interrupted`, or a SparkifyError that says what to do."""
+    said = error.args[0] if error.args and isinstance(error.args[0], dict) else None
+    if said is None:
+        return Interrupted(f"the connection to {address} broke off ({error})")
+    message, detail = str(said.get("M", "")), str(said.get("D", ""))
+    if CONFLICTS.search(message) or CONFLICTS.search(detail):
+        return Interrupted(f"another transaction interfered ({detail or message})")
+    remedy = COPY_REMEDY if COPY_FAILURES.search(message) else REMEDIES.get(said.get("C", ""))
+    text = f"{address}: {message} {detail}".rstrip()
+    return SparkifyError(f"{text}: {remedy}." if remedy else text)
+
+
+def connect(settings: RedshiftSettings, label: str) -> Any:
+    """A connection of the driver, on which every statement is committed by itself.
+
+    Raises:
+        SparkifyError: the login failed; it says what to do.
+    """
+    login: dict[str, Any] = {"host": settings.host, "port": settings.port} if settings.host else {}
+    try:
+        if settings.password:
+            login |= {"user": settings.user, "password": settings.password.get_secret_value()}
+        else:
+            # a wrong AWS_PROFILE fails here, and the driver would guess the region from the host
+            login |= {"iam": True, "region": boto3.Session(region_name=settings.region).region_name}
+        if settings.workgroup:
+            login |= {"is_serverless": True, "serverless_work_group": settings.workgroup}
+        elif settings.cluster:
+            login |= {"cluster_identifier": settings.cluster, "db_user": settings.user}
+        if settings.host:  # the driver's own timeout would go on to end long statements
+            socket.create_connection((settings.host, settings.port), CONNECT_SECONDS).close()
+        connection = redshift_connector.connect(
+            database=settings.database,
+            sslmode=settings.sslmode,
+            application_name=f"sparkify_assets {label}",
+            tcp_keepalive_idle=60,
+            tcp_keepalive_interval=10,
+            tcp_keepalive_count=5,
+            **login,
+        )
+    except (ClientError, BotoCoreError, ValueError) as error:  # of an address without a region
+        raise SparkifyError(
+            f"{settings.address}: the login by IAM failed: {error}. Check AWS_PROFILE, its "
+            "permissions and REDSHIFT_REGION, or log in again."
+        ) from None
+    except (Error, OSError) as error:
+        refusal = translate_error(error, settings.address)
+        if isinstance(refusal, SparkifyError):
+            raise refusal from None
+        *_, cause = error, *(arg for arg in error.args if isinstance(arg, OSError))
+        raise SparkifyError(
+            f"{settings.address} cannot be reached: {cause}. Check REDSHIFT_HOST (the endpoint, "
+            "without a port), REDSHIFT_PORT, and that the security group lets this machine in; "
+            "behind a tunnel, set REDSHIFT_SSLMODE=verify-ca."
+        ) from None
+    connection.autocommit = True  # transactions are begun and ended by statements
+    return connection
