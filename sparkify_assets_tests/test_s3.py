@@ -260,4 +260,4 @@ def test_the_platform_on_s3(bucket: S3Server, published: Platform) -> None:
     bucket.fail(repeat(DENIED), key="later2")
     bucket.put("raw/log_data/later2.json", lines(78))
     said = failure_of(made.run("staging_events"))
-    assert said.startswith(f"s3://{BUCKET}/raw/log_data/later2.json: access is denied.")
+    assert said.startswith(f"s3://{BUCKET}/raw/log_data/later2.json: S3 cannot be used")

@@ -64,15 +64,15 @@ def test_what_passes_is_tried_again(
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (INTERNAL_ERROR, "S3 says: .*InternalError.*reached max retries: 2"),
-        (SLOW_DOWN, "S3 says: .*SlowDown"),
-        (RESET, "S3 cannot be read: Connection was closed"),
-        (SHORT, "S3 cannot be read: "),
-        (RESET_MIDWAY, "S3 cannot be read: "),
-        (DENIED, "access is denied. This needs s3:ListBucket"),
-        (Fault(403, "ExpiredToken"), "made Set AWS_PROFILE.* log in again"),
-        (Fault(403, "InvalidObjectState"), "is archived"),
-        (Fault(301, "PermanentRedirect"), "the bucket is in another region"),
+        (INTERNAL_ERROR, "S3 cannot be used: .*InternalError.*reached max retries: 2"),
+        (SLOW_DOWN, "S3 cannot be used: .*SlowDown"),
+        (RESET, "S3 cannot be used: Connection was closed"),
+        (SHORT, "S3 cannot be used: "),
+        (RESET_MIDWAY, "S3 cannot be used: "),
+        (DENIED, "AccessDenied.* This needs s3:ListBucket"),
+        (Fault(403, "ExpiredToken"), "S3 cannot be used: .*made.*AWS_PROFILE.* log in again"),
+        (Fault(403, "InvalidObjectState"), "InvalidObjectState"),
+        (Fault(301, "PermanentRedirect"), "AWS_DEFAULT_REGION"),
         (MISSING, "changed while it was being loaded. Nothing was loaded"),
     ],
 )
@@ -106,9 +106,12 @@ def test_a_listing_is_tried_again(fault: Fault, bucket: S3Server) -> None:
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (DENIED, "access is denied. This needs s3:ListBucket .*SPARKIFY_S3_ANONYMOUS=true"),
-        (Fault(400, "ExpiredToken"), "made Set AWS_PROFILE.* log in again"),
-        (SLOW_DOWN, "S3 says: .*SlowDown"),
+        (
+            DENIED,
+            "S3 cannot be used: .*AccessDenied.* s3:ListBucket .*SPARKIFY_S3_ANONYMOUS=true",
+        ),
+        (Fault(400, "ExpiredToken"), "S3 cannot be used: .*made.*AWS_PROFILE.* log in again"),
+        (SLOW_DOWN, "S3 cannot be used: .*SlowDown"),
     ],
 )
 def test_a_listing_that_stays_refused_is_said(
@@ -166,14 +169,14 @@ def test_a_bucket_that_is_not_there(bucket: S3Server) -> None:
 
 def test_nobody_at_the_address(bucket: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    with pytest.raises(SparkifyError, match=r"S3 cannot be reached: .*127.0.0.1:9/.*AWS_ENDPOINT"):
+    with pytest.raises(SparkifyError, match=r"S3 cannot be used: .*127.0.0.1:9/.*AWS_ENDPOINT"):
         source().objects()
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://etl:test-secret-key@127.0.0.1:9")
     with pytest.raises(SparkifyError, match=r"http://\*\*\*@127") as error:
         source().objects()
     assert "test-secret-key" not in str(error.value)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "127.0.0.1:9")
-    with pytest.raises(SparkifyError, match="wrong AWS configuration: Invalid endpoint"):
+    with pytest.raises(SparkifyError, match="S3 cannot be used: Invalid endpoint"):
         source().objects()
 
 
@@ -197,7 +200,7 @@ def test_credentials_are_found_or_asked_for(
     with pytest.raises(SparkifyError, match=r"Unable to locate credentials.*SPARKIFY_S3_ANONYMOUS"):
         found()
     monkeypatch.setenv("AWS_PROFILE", "nobody")
-    with pytest.raises(SparkifyError, match=r"wrong AWS configuration: .*profile \(nobody\)"):
+    with pytest.raises(SparkifyError, match=r"S3 cannot be used: .*profile \(nobody\)"):
         found()
 
 

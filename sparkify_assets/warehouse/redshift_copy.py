@@ -7,9 +7,8 @@ The files exist only while a load runs.
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from uuid import uuid4
 
 from botocore.exceptions import ClientError
@@ -41,8 +40,8 @@ class WorkFolder:
         self.uri = uri
         self._bucket, _, self._prefix = uri.removeprefix("s3://").partition("/")
         self._keys: list[str] = []
-        self._client = s3_client()
         with self._explained():  # the listing comes first: unlike it, HEAD never says why not
+            self._client = s3_client()
             left = get_objects(self._bucket, f"{self._prefix}/", client=self._client)
             self._delete([entry["Key"] for entry in left])
             answer = self._client.head_bucket(Bucket=self._bucket)
@@ -50,27 +49,17 @@ class WorkFolder:
 
     def upload(self, path: Path) -> str:
         """Moves a file into the folder: its URI."""
-        with path.open("rb") as file:
-            uri = self._put(path.name, file)
+        key = f"{self._prefix}/{uuid4().hex}-{path.name}"
+        self._keys.append(key)
+        with self._explained(), path.open("rb") as file:
+            self._client.upload_fileobj(file, self._bucket, key)
         path.unlink()
-        return uri
-
-    def manifest(self, files: list[str]) -> str:
-        """Writes a manifest of files that must all be there: its URI."""
-        body = json.dumps({"entries": [{"url": uri, "mandatory": True} for uri in files]})
-        return self._put("manifest", BytesIO(body.encode()))
+        return f"s3://{self._bucket}/{key}"
 
     def discard(self) -> None:
         """Removes the files that were written here."""
         with self._explained():
             self._delete(self._keys)
-
-    def _put(self, name: str, file: IO[bytes]) -> str:
-        key = f"{self._prefix}/{uuid4().hex}-{name}"
-        self._keys.append(key)
-        with self._explained():
-            self._client.upload_fileobj(file, self._bucket, key)
-        return f"s3://{self._bucket}/{key}"
 
     def _delete(self, keys: list[str]) -> None:
         for start in range(0, len(keys), DELETED_AT_ONCE):
@@ -101,8 +90,11 @@ def copy_landed(
             if not rows:
                 continue
             parts = settings.slices if rows >= ROWS_IN_ONE_FILE else 1
-            files = _files_of(table, landing, after_id, parts)
-            manifest = work.manifest([work.upload(file) for file in files])
+            files = [work.upload(file) for file in _files_of(table, landing, after_id, parts)]
+            path = landing.path.with_name("manifest")
+            entries = [{"url": uri, "mandatory": True} for uri in files]
+            path.write_text(json.dumps({"entries": entries}))
+            manifest = work.upload(path)
             columns = ", ".join(quote(column.name) for column in table.columns)
             session.execute(
                 f"COPY {session.published(table)} ({columns}) FROM {literal(manifest)} "
