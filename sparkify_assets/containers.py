@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from io import FileIO
-from itertools import count
 from typing import Any, NamedTuple
 
 from backports import zstd
@@ -111,19 +110,18 @@ def _zipped(
         blocks = guarded("a zip archive", _failing(error), item.size * USUAL_RATIO)
         yield Member("", item.size, blocks)
         return
-    taken, seen = set(archive.namelist()), set[str]()
+    names = set[str]()
     for info in archive.infolist():
         parts = re.split(r"[/\\]", info.filename)
         if info.is_dir() or is_hidden([part for part in parts if part not in ("", ".", "..")]):
             continue
         name = info.filename
-        if name in seen:
-            name = next(other for n in count(1) if (other := f"{name}#{n}") not in taken)
-        taken.add(name)
-        seen.add(name)
+        while name in names:
+            name += "#"
+        names.add(name)
         blocks = guarded("in a zip archive", _member(archive, info), info.file_size)
         yield Member(name, info.compress_size, blocks)
-    if not seen:
+    if not names:
         yield Member("", item.size, iter(()))
 
 

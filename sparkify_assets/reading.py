@@ -1,16 +1,16 @@
 """Reads the records of JSON files into a DuckDB table: every record becomes a row or a rejection.
 
-A file is a stream that is cut into parts between records. DuckDB parses a part in one pass; its
-rows are kept where it finds as many sound records as Python counted beginnings of records. Any
-other part is read the careful way, record by record, with the parts that follow it until one is
-sound again. Tiny objects always are: opening a file costs DuckDB more than they cost Python.
-
-Files are unpacked in `containers.py` and cut in `parts.py`; what a record is is said in
-`records.py`, and what its values mean in `values.py`.
+A file, unpacked by `containers.py`, is cut into parts between its records. DuckDB parses a part,
+one record a line, in one pass; its rows are kept if it finds as many sound records as seem to begin
+there. Otherwise Python reads the part record by record, so nothing depends on a guess. Tiny objects
+are always read that way, since opening a file costs DuckDB more than they cost Python.
+`records.py` defines what a record is, `values.py` what its values mean.
 """
 
+import codecs
 import glob
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice, takewhile
@@ -21,22 +21,24 @@ from sparkify_assets.catalog import Table
 from sparkify_assets.containers import Damaged, Member, members_of
 from sparkify_assets.dialect import quote
 from sparkify_assets.findings import Keys, ReadObject
-from sparkify_assets.parts import as_lines, cut, one_a_line
 from sparkify_assets.records import MAX_RECORD_BYTES, Found, find_records
 from sparkify_assets.scratch import scratch_folder
-from sparkify_assets.sources.base import LocalFile, open_object, verify_unchanged
+from sparkify_assets.sources.base import LocalFile, opened
 from sparkify_assets.values import DOUBTFUL, Misfit, row_reader, select_rows, structure
 from sparkify_assets.warehouse.landing import insert_rows
 
 MEMORY = "400MB"  # of DuckDB, which would keep all that it writes as long as there is any
 MOST_THREADS = 4  # each of them has buffers of its own
 TINY_BYTES = 16 * 1024  # about where DuckDB's cost of opening a file and Python's of parsing meet
-WAITING_BYTES = 64 * 1024 * 1024  # of small objects that are read in one pass
-WAITING_OBJECTS = 10_000
+PART_BYTES = 64 * 1024 * 1024  # of an object, or of small objects, parsed in one pass
+WAITING_OBJECTS = 10_000  # small objects parsed in one pass
 BLOCK_BYTES = 8 * 1024 * 1024  # of a part that becomes text at once
 ROWS = 2_000  # that are inserted at once
 ROWS_BYTES = 16 * 1024 * 1024
+AROUND = b" \t\r\n\v\f,[]"  # what may stand around a record
+BETWEEN = re.compile(rb"\}[ \t\r\n\v\f,\[\]]*\{")
 Parts = list[tuple[ReadObject, bytes]]
+Lines = tuple[bytes, int]  # one record a line, and how many, if all are sound
 STAGED = '"rows of a pass"'
 RECORDS = (  # of files, each named by the number of its object
     "(SELECT CAST(parse_filename(filename, true) AS INTEGER) AS object_id, json "
@@ -71,19 +73,18 @@ class Reader:
         waiting: Parts = []  # each object, with its part if that is all of it
         size = 0
         for file in files:
-            with open_object(file) as stream:
+            with opened(file) as stream:
                 for member in members_of(file, stream):
                     one = ReadObject(next(self.ids), file, member.name, member.size)
-                    parts = cut(_blocks(member, one))
+                    parts = _cut(_blocks(member, one))
                     first = list(islice(parts, 2))
                     if len(first) == 2:
                         self._read_parts(one, chain(first, parts))
                     waiting.append((one, first[0] if len(first) == 1 else b""))
                     size += one.unpacked
-                    if size > WAITING_BYTES or len(waiting) == WAITING_OBJECTS:
+                    if size > PART_BYTES or len(waiting) == WAITING_OBJECTS:
                         yield self._finish(waiting)
                         waiting, size = [], 0
-            verify_unchanged(file)
         yield self._finish(waiting)
 
     def _finish(self, waiting: Parts) -> list[ReadObject]:
@@ -106,7 +107,7 @@ class Reader:
 
     def _read_fast(self, parts: Parts) -> Parts:
         """Inserts the parts that hold sound records alone; returns the others."""
-        for form in (as_lines, one_a_line):
+        for form in (_as_lines, _one_a_line):
             found = {one.object_id: (one, *lines) for one, part in parts if (lines := form(part))}
             sound = self._insert_sound(found) if found else set()
             for one, part in parts:
@@ -194,6 +195,42 @@ def _blocks(member: Member, one: ReadObject) -> Iterator[bytes]:
                 yield block
     except Damaged as damage:
         one.damage = damage
+
+
+def _cut(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Cuts an object into parts before the last record that seems to begin, or anywhere."""
+    data = bytearray()
+    for block in blocks:
+        data += block
+        if len(data) >= PART_BYTES:
+            tail = max(0, len(data) - 2 * MAX_RECORD_BYTES)
+            *_, end = None, *(found.end() - 1 for found in BETWEEN.finditer(data, tail))
+            part = bytes(memoryview(data)[:end])
+            yield part
+            data = data[len(part) :]
+    if data:
+        yield bytes(data)
+
+
+def _as_lines(part: bytes) -> Lines | None:
+    """The part as it is, if it seems to hold one record a line."""
+    records = part.count(b"\n") + (not part.endswith(b"\n"))
+    is_plain = part.startswith(b"{") and part.count(b"\n{") + 1 == records
+    return (part, records) if is_plain and _is_readable(part) else None
+
+
+def _one_a_line(part: bytes) -> Lines | None:
+    """The part with one record a line, if it is not so already."""
+    # a tab is a blank like a newline, and as little allowed in a text
+    data = part.removeprefix(codecs.BOM_UTF8).strip(AROUND).replace(b"\n", b"\t")
+    data, found = BETWEEN.subn(b"}\n{", data)
+    return (data, found + 1) if data != part.strip(AROUND) and _is_readable(data) else None
+
+
+def _is_readable(lines: bytes) -> bool:
+    """Whether no line is longer than DuckDB takes: twice a record."""
+    step = MAX_RECORD_BYTES
+    return all(lines.find(b"\n", at, at + step) >= 0 for at in range(0, len(lines) - step, step))
 
 
 def _record(text: str) -> Found:

@@ -16,6 +16,7 @@ MAX_RAW_BYTES = 65_000  # of a rejected record; fits VARCHAR(65535)
 WINDOWS = (4_096, 65_536, MAX_RECORD_BYTES + 1)  # to look for an object in: most are far shorter
 MAX_EFFORT = 50_000_000  # characters of larger windows that are read in vain between two records
 TOO_LONG = f"longer than {MAX_RECORD_BYTES:,} bytes"
+TOO_DEEP = "nested too deeply"
 
 SEPARATORS = re.compile("[ \t\r\n\v\f,\\[\\]\ufeff]*")  # what may stand between two records
 BRACKETS = re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}\[\]\n]')
@@ -139,7 +140,7 @@ def _read_object(
             if len(piece) < window or not (is_cut or error.msg.startswith("Unterminated string")):
                 break
         except RecursionError:
-            reason = "nested too deeply"
+            reason = TOO_DEEP
             break
         except ValueError as error:
             reason = str(error)
@@ -164,7 +165,8 @@ def _end_of_damage(text: str, at: int, reason: str) -> int:
             break
         if not depth:
             return bracket.end()
-    for place in (NEXT_RECORD if TOO_LONG in reason else NEXT_OBJECT).finditer(text, at + 1):
+    is_vast = reason.endswith((TOO_LONG, TOO_DEEP))  # trying each bracket in it would take long
+    for place in (NEXT_RECORD if is_vast else NEXT_OBJECT).finditer(text, at + 1):
         end = place.start()
         if text[end] == "\n" or _read_object(text, place.end(), WINDOWS[:2])[0] is not None:
             return end

@@ -20,7 +20,7 @@ from backports import zstd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sparkify_assets import containers, parts, reading
+from sparkify_assets import containers, reading
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.findings import Load
 from sparkify_assets_tests.platform import REAL_FILES
@@ -72,7 +72,7 @@ def loader(tmp_path: Path) -> Loader:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of some KB come in many parts, each in all the ways in which large ones do."""
-    monkeypatch.setattr(parts, "PART_BYTES", 4_000)
+    monkeypatch.setattr(reading, "PART_BYTES", 4_000)
     monkeypatch.setattr(containers, "BLOCK_BYTES", 1_000)
     monkeypatch.setattr(reading, "TINY_BYTES", -1)
 
@@ -152,7 +152,7 @@ def test_any_mix_is_balanced(
     loader = Loader(tmp_path_factory.mktemp("mix"))
     good, bad = [], 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parts, "PART_BYTES", 1_500)
+        patch.setattr(reading, "PART_BYTES", 1_500)
         patch.setattr(containers, "BLOCK_BYTES", 700)
         patch.setattr(reading, "TINY_BYTES", 200)
         for number, (form, container, size, misfits) in enumerate(files):
@@ -174,7 +174,7 @@ def test_the_real_files_in_every_container(
 ) -> None:
     if not REAL_FILES.is_dir():
         pytest.skip("the real files are not part of the project")
-    monkeypatch.setattr(parts, "PART_BYTES", 300_000)
+    monkeypatch.setattr(reading, "PART_BYTES", 300_000)
     expected = []
     for path in sorted((REAL_FILES / "log_data").rglob("*.json")):
         content = path.read_bytes()

@@ -6,8 +6,10 @@ Every test runs on DuckDB and on the Redshift stand-in, and looks through anothe
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, tzinfo
+from io import FileIO
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -24,7 +26,7 @@ from sparkify_assets.loading import StagingLoad, prepared_load
 from sparkify_assets.maintenance import Upkeep
 from sparkify_assets.presentation import code_version
 from sparkify_assets.settings import Settings
-from sparkify_assets.sources.base import LocalFile, Source, open_object, verify_unchanged
+from sparkify_assets.sources.base import LocalFile, Source, opened
 from sparkify_assets.sources.folder import FolderSource
 from sparkify_assets.warehouse import warehouse_of
 from sparkify_assets.warehouse.base import Session, Warehouse
@@ -273,7 +275,7 @@ def test_second_load_reads_nothing(loaded: Loader, monkeypatch: pytest.MonkeyPat
         raise AssertionError("an object was read")
 
     before = loaded.state()
-    monkeypatch.setattr(reading, "open_object", not_called)
+    monkeypatch.setattr(reading, "opened", not_called)
     load = loaded.load(share=0)
     assert counts(load) == (0, 0, 2, 0)
     assert (load.objects, load.records, load.bytes) == (0, 0, 0)
@@ -534,21 +536,18 @@ def test_object_that_changes_during_the_load(
             changed.append(path)
             change(path)
 
-    def before_open(item: LocalFile) -> Any:
+    @contextmanager
+    def opened_and_changed(item: LocalFile) -> Iterator[FileIO]:
         if hook == "before it is read":
             change_once(item)
-        stream = open_object(item)
-        if hook == "while it is read":
+        with opened(item) as stream:
+            if hook == "while it is read":
+                change_once(item)
+            yield stream
             change_once(item)
-        return stream
-
-    def before_verify(item: LocalFile) -> None:
-        change_once(item)
-        verify_unchanged(item)
 
     monkeypatch.setattr(reading, "TINY_BYTES", way)
-    monkeypatch.setattr(reading, "open_object", before_open)
-    monkeypatch.setattr(reading, "verify_unchanged", before_verify)
+    monkeypatch.setattr(reading, "opened", opened_and_changed)
     with pytest.raises(SparkifyError, match=r"c\.json (changed while|cannot be read)"):
         loaded.load()
     assert changed
@@ -560,18 +559,18 @@ def test_crash_in_a_later_batch_leaves_everything_as_it_was(
     loaded: Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = loaded.state()
-    opened: list[LocalFile] = []
+    read: list[LocalFile] = []
 
-    def open_two(item: LocalFile) -> Any:
-        opened.append(item)
-        if len(opened) == 2:
+    def open_two(item: LocalFile) -> AbstractContextManager[FileIO]:
+        read.append(item)
+        if len(read) == 2:
             raise KeyboardInterrupt
-        return open_object(item)
+        return opened(item)
 
     loaded.write("b.json", 4)
     loaded.write("c.json", 5)
     monkeypatch.setattr(loading, "BATCH_BYTES", 1)
-    monkeypatch.setattr(reading, "open_object", open_two)
+    monkeypatch.setattr(reading, "opened", open_two)
     with pytest.raises(KeyboardInterrupt):
         loaded.load()
     assert loaded.state() == before

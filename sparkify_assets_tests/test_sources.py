@@ -16,7 +16,7 @@ from sparkify_assets.errors import SparkifyError
 from sparkify_assets.findings import Keys
 from sparkify_assets.settings import Settings
 from sparkify_assets.sources import sources_of
-from sparkify_assets.sources.base import LocalFile, open_object, verify_unchanged
+from sparkify_assets.sources.base import LocalFile, opened
 from sparkify_assets.sources.folder import FolderSource
 from sparkify_assets_tests.platform import Platform
 
@@ -135,8 +135,8 @@ def test_names_reach_messages_without_what_steers_a_terminal(root: Path) -> None
     (file,) = files(root)
     assert file.path.name == "a\x1b[31m\nb\x9b.json"
     file.path.unlink()
-    with pytest.raises(SparkifyError) as error:
-        open_object(file)
+    with pytest.raises(SparkifyError) as error, opened(file):
+        pass
     assert str(error.value).isprintable()
 
 
@@ -174,8 +174,11 @@ def test_unreadable_file(reachable: Path, request: pytest.FixtureRequest) -> Non
     (reachable / "a.json").chmod(0)
     [item] = files(reachable)
     request.getfixturevalue("unprivileged")
-    with pytest.raises(SparkifyError, match=r"a\.json cannot be read: Permission denied"):
-        open_object(item)
+    with (
+        pytest.raises(SparkifyError, match=r"a\.json cannot be read: Permission denied"),
+        opened(item),
+    ):
+        pass
 
 
 def test_folder_named_like_a_file(root: Path) -> None:
@@ -330,28 +333,28 @@ def test_changed_object(change: object, root: Path) -> None:
     put(root / "a.json")
     os.utime(root / "a.json", ns=(0, 0))
     [item] = files(root)
-    verify_unchanged(item)
-    open_object(item).close()
+    with opened(item):
+        pass
     assert callable(change)
-    change(item)
-    for check in (verify_unchanged, open_object):
-        with pytest.raises(SparkifyError, match=r"a\.json changed while it was being loaded"):
-            check(item)
+    with pytest.raises(SparkifyError, match=r"a\.json changed while"), opened(item):
+        change(item)
+    with pytest.raises(SparkifyError, match=r"a\.json changed while"), opened(item):
+        pytest.fail("it was opened")
     assert source(root).objects()[0].version != item.version
 
 
 def test_vanished_object(root: Path) -> None:
     put(root / "a.json", root / "b/b.json")
     first, second = files(root)
-    first.path.unlink()
-    second.path.unlink()
-    second.path.parent.rmdir()
-    put(second.path.parent)  # a file where the folder was
+    with pytest.raises(SparkifyError, match="changed while it was being loaded"), opened(first):
+        first.path.unlink()
+    with pytest.raises(SparkifyError, match="changed while it was being loaded"), opened(second):
+        second.path.unlink()
+        second.path.parent.rmdir()
+        put(second.path.parent)  # a file where the folder was
     for item in (first, second):
-        with pytest.raises(SparkifyError, match="changed while it was being loaded"):
-            verify_unchanged(item)
-        with pytest.raises(SparkifyError, match="cannot be read"):
-            open_object(item)
+        with pytest.raises(SparkifyError, match="cannot be read"), opened(item):
+            pass
 
 
 def test_sources_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

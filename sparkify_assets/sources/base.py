@@ -6,7 +6,8 @@ To add a kind, subclass `Source` in a file beside this one, and extend `sources_
 
 import os
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -136,11 +137,12 @@ def is_hidden(names: list[str]) -> bool:
     return any(name.startswith(HIDDEN) for name in names)
 
 
-def open_object(item: LocalFile) -> FileIO:
+@contextmanager
+def opened(item: LocalFile) -> Iterator[FileIO]:
     """Opens an object for reading, unbuffered: callers read it whole or in large blocks.
 
     Raises:
-        SparkifyError: it cannot be read, or is no longer the version that was listed.
+        SparkifyError: it cannot be read, or is not the version that was listed, before or after.
     """
     try:
         stream = item.path.open("rb", buffering=0)
@@ -148,22 +150,16 @@ def open_object(item: LocalFile) -> FileIO:
         raise SparkifyError(
             f"{item.address} cannot be read: {error.strerror}. Nothing was loaded."
         ) from None
-    if file_version(os.fstat(stream.fileno())) != item.version:
-        stream.close()
-        raise changed(item)
-    return stream
+    with stream:
+        _verify(item, stream.fileno())
+        yield stream
+        _verify(item, item.path)
 
 
-def verify_unchanged(item: LocalFile) -> None:
-    """Makes sure, after reading, that what was read is the version that was listed.
-
-    Raises:
-        SparkifyError: the object changed or vanished meanwhile.
-    """
-    try:
-        version = file_version(item.path.stat())
-    except OSError:
-        version = None
+def _verify(item: LocalFile, place: int | Path) -> None:
+    version = ""
+    with suppress(OSError):
+        version = file_version(os.stat(place))  # noqa: PTH116  # of an open file, too
     if version != item.version:
         raise changed(item)
 
