@@ -21,8 +21,8 @@ from sparkify_assets.findings import MEMBER, SAMPLES, Keys, Load, ReadObject
 from sparkify_assets.maintenance import Upkeep
 from sparkify_assets.reading import Reader
 from sparkify_assets.sources.base import SAMPLE, InputObject, Source, address_of
-from sparkify_assets.warehouse.base import Session, Warehouse
-from sparkify_assets.warehouse.landing import Landing, landing_for
+from sparkify_assets.warehouse.base import Row, Session, Warehouse
+from sparkify_assets.warehouse.landing import Landing, insert_rows, landing_for
 from sparkify_assets.wording import launch_command
 
 BATCH_BYTES = 512 * 1024 * 1024  # of objects on disk at the same time
@@ -32,20 +32,11 @@ FEW_RECORDS = 10  # may always be rejected: a few bad lines do not mean a wrong 
 HISTORY = "load_history"
 
 
-class _Loaded(NamedTuple):
-    """A line of load_history."""
-
-    object_id: int
-    uri: str
-    version: str
-    source_root: str
-
-
 class _Plan(NamedTuple):
-    """What a load has to do: forget some objects, keep others, and read the rest of the listed."""
+    """What a load has to do: rows of load_history to keep and to forget, and objects to read."""
 
-    kept: dict[str, _Loaded]
-    forgotten: list[_Loaded]
+    kept: dict[str, Row]
+    forgotten: list[Row]
     to_read: list[InputObject]
     unchanged: int
     vanished: int
@@ -56,14 +47,9 @@ class _Plan(NamedTuple):
 def prepared_load(
     warehouse: Warehouse, catalog: Catalog, table: Table, source: Source, **options: Any
 ) -> Iterator["StagingLoad"]:
-    """A load whose objects are fetched and read, while the warehouse is open to others.
+    """A load whose objects were read while the warehouse was open to others.
 
-    Args:
-        warehouse: where it will be written; here it is only asked what is new.
-        catalog: where `load_history` and `rejected_records` are declared.
-        table: the staging table.
-        source: what it is loaded from.
-        **options: the others of `StagingLoad`.
+    The warehouse is only asked what is new; `options` are the other fields of `StagingLoad`.
     """
     with landing_for([table, *catalog.ledgers]) as landing:
         load = StagingLoad(catalog, table, source, landing, **options)
@@ -81,8 +67,7 @@ class StagingLoad:
     """Brings a staging table up to what its source holds now.
 
     New objects are loaded, changed ones replace exactly their own rows, vanished ones keep theirs.
-    What is new is decided in the transaction that writes it; what was read by then is only inserted
-    there.
+    The transaction that writes decides again what is new, and reads again if that is now different.
 
     Raises:
         SparkifyError: the source cannot be read, is another one than before, or holds too many
@@ -109,13 +94,14 @@ class StagingLoad:
             )
         self._started = time.monotonic()
         self._listed = {item.uri: item for item in self.source.objects(self.prefix)}
-        self._ids, self._keys = count(1), Keys()
-        self._landed: dict[int, ReadObject] = {}
 
     def read(self, to_read: Sequence[InputObject]) -> None:
-        """Fetches objects and reads them into the landing."""
+        """Fetches objects and reads them into the landing, which is emptied first."""
+        self.landing.empty()
+        self._keys = Keys()
+        self._landed: list[ReadObject] = []
         size, done, logged = sum(item.size for item in to_read), 0, time.monotonic()
-        reader = Reader(self.landing.connection, self.table, self._ids, self._keys)
+        reader = Reader(self.landing.connection, self.table, count(1), self._keys)
         totals = accumulate(max(item.size, DISK_BLOCK) for item in to_read)
         batches = groupby(zip(totals, to_read, strict=True), lambda pair: pair[0] // BATCH_BYTES)
         for _, batch in batches:
@@ -134,19 +120,14 @@ class StagingLoad:
             _ensure_ledger(session, ledger)
         plan = self.plan(session)
         last_id = session.rows(f"SELECT COALESCE(MAX(object_id), 0) AS n FROM {HISTORY}")[0]["n"]
-        wanted = {item.uri for item in plan.to_read}
-        if missing := wanted - {one.file.uri for one in self._landed.values()}:
-            self.read([item for item in plan.to_read if item.uri in missing])
-        unwanted = [i for i, one in self._landed.items() if one.file.uri not in wanted]
-        self.landing.forget(unwanted)  # another run has loaded them meanwhile
-        for object_id in unwanted:
-            del self._landed[object_id]
+        if {item.uri for item in plan.to_read} != {one.file.uri for one in self._landed}:
+            self.read(plan.to_read)  # another run was faster
         if not plan.is_rebuild and not self.source.is_sample:
             plan = self._keeping_what_left(plan)
         load = self._account(plan)
         if not self._landed and not plan.is_rebuild:
             return load
-        forgotten = [loaded.object_id for loaded in plan.forgotten]
+        forgotten = [row["object_id"] for row in plan.forgotten]
         if plan.is_rebuild:
             session.empty(self.table)
         elif forgotten:
@@ -164,7 +145,9 @@ class StagingLoad:
         history = self._history(session)
         within = self.source.within(self.prefix)
         listed = {uri: self._listed.get(self._file_of(uri)) for uri in history}
-        current = {u for u, item in listed.items() if item and item.version == history[u].version}
+        current = {
+            u for u, item in listed.items() if item and item.version == history[u]["version"]
+        }
         unchanged = {listed[uri] for uri in current}
         # of an archive that was read as it is now, a member in another version has left it
         vanished = sorted(
@@ -176,7 +159,7 @@ class StagingLoad:
         if self.full_reload or self._must_rebuild(session, history, vanished):
             return _Plan({}, [*history.values()], [*self._listed.values()], 0, 0, is_rebuild=True)
         replaced = {uri for uri, item in listed.items() if item and item not in unchanged}
-        kept = {uri: loaded for uri, loaded in history.items() if uri not in replaced}
+        kept = {uri: row for uri, row in history.items() if uri not in replaced}
         return _Plan(
             kept,
             forgotten=[history[uri] for uri in replaced],
@@ -188,34 +171,33 @@ class StagingLoad:
 
     def _keeping_what_left(self, plan: _Plan) -> _Plan:
         """The plan without forgetting what was a member of a changed archive and is none now."""
-        read = {one.uri for one in self._landed.values()}
-        left = {loaded.uri: loaded for loaded in plan.forgotten if loaded.uri not in read}
+        read = {one.uri for one in self._landed}
+        left = {row["uri"]: row for row in plan.forgotten if row["uri"] not in read}
         return plan._replace(
             kept=plan.kept | left,
-            forgotten=[loaded for loaded in plan.forgotten if loaded.uri in read],
+            forgotten=[row for row in plan.forgotten if row["uri"] in read],
             vanished=plan.vanished + len(left),
         )
 
-    def _history(self, session: Session) -> dict[str, _Loaded]:
+    def _history(self, session: Session) -> dict[str, Row]:
         if session.shape(self.catalog.tables[HISTORY]) is None:
             return {}
-        columns = ", ".join(_Loaded._fields)
+        columns = "object_id, uri, version, source_root"
         rows = session.rows(
             f"SELECT {columns} FROM {HISTORY} WHERE table_name = ?", [self.table.name]
         )
-        return {row["uri"]: _Loaded(**row) for row in rows}
+        return {row["uri"]: row for row in rows}
 
-    def _must_rebuild(
-        self, session: Session, history: dict[str, _Loaded], vanished: list[str]
-    ) -> bool:
+    def _must_rebuild(self, session: Session, history: dict[str, Row], vanished: list[str]) -> bool:
         """Whether everything must be read again; an error where that would lose rows."""
         name, source = self.table.name, self.source
-        for root in sorted({loaded.source_root for loaded in history.values()} - {source.root}):
+        full_reload = launch_command(name, full_reload=True)
+        for root in sorted({row["source_root"] for row in history.values()} - {source.root}):
             if not root.startswith(SAMPLE):
                 raise SparkifyError(
                     f"{name} was loaded from {root}; {source.variable or 'the sample data'} now "
                     f"means {source.root}. Loading both would double what is in both. Set it back, "
-                    f"or rebuild the table from the new place alone: {self._full_reload}"
+                    f"or rebuild the table from the new place alone: {full_reload}"
                 )
             return True
         if not history or (vanished and source.is_sample):  # or installed elsewhere by now
@@ -232,14 +214,9 @@ class StagingLoad:
             raise SparkifyError(
                 f"{problem}It must be loaded again, but {len(vanished):,} loaded objects are no "
                 f"longer there ({vanished[0]} ...): their rows would be lost. Put them back, or "
-                f"accept the loss: {self._full_reload}"
+                f"accept the loss: {full_reload}"
             )
         return True
-
-    @property
-    def _full_reload(self) -> str:
-        """The command that forgets what was loaded into the table, and loads what is there now."""
-        return launch_command(self.table.name, full_reload=True)
 
     def _file_of(self, uri: str) -> str:
         """The listed file that an object is, or is a member of; its own URI if there is none."""
@@ -257,7 +234,6 @@ class StagingLoad:
                 raise SparkifyError(
                     f"{address_of(one.uri)} is in an archive and beside it: rename one"
                 )
-            self._landed[one.object_id] = one
             rejected += [
                 (one.object_id, one.uri, r.line, r.column, r.reason, r.raw) for r in one.rejections
             ]
@@ -265,12 +241,13 @@ class StagingLoad:
             counts = (one.size, one.records, one.loaded, one.rejected)
             history.append((one.object_id, *place, *counts, now, self.run_id))
             del one.rejections[SAMPLES:]
-        self.landing.append(self.catalog.tables["rejected_records"], rejected)
-        self.landing.append(self.catalog.tables[HISTORY], history)
+        self._landed += objects
+        insert_rows(self.landing.connection, self.catalog.tables["rejected_records"], rejected)
+        insert_rows(self.landing.connection, self.catalog.tables[HISTORY], history)
 
     def _account(self, plan: _Plan) -> Load:
         """Adds up what was read; an error if too much of it cannot be read."""
-        replaced = {h.uri for h in plan.forgotten} if not plan.is_rebuild else set()
+        replaced = {row["uri"] for row in plan.forgotten} if not plan.is_rebuild else set()
         load = Load(
             unchanged=plan.unchanged,
             vanished=plan.vanished,
@@ -278,7 +255,7 @@ class StagingLoad:
             missing_keys=self._keys.missing(self.table),
         )
         loaded_before = {self._file_of(uri) for uri in (*plan.kept, *replaced)}
-        for one in self._landed.values():
+        for one in self._landed:
             if one.damage and one.file.uri in loaded_before:
                 raise SparkifyError(
                     f"{self.table.name} was not loaded: {address_of(one.uri)} was loaded before, "
@@ -295,8 +272,8 @@ class StagingLoad:
                 f"{'; '.join(load.rejected_samples)}. The table {self.table.name} stays as it "
                 "was. Fix or remove them, or allow a larger share."
             )
-        versions = {uri: loaded.version for uri, loaded in plan.kept.items()}
-        versions |= {one.uri: self._listed[one.file.uri].version for one in self._landed.values()}
+        versions = {uri: row["version"] for uri, row in plan.kept.items()}
+        versions |= {one.uri: self._listed[one.file.uri].version for one in self._landed}
         load.version = hashlib.sha256(repr(sorted(versions.items())).encode()).hexdigest()[:16]
         load.seconds = time.monotonic() - self._started
         return load

@@ -14,7 +14,7 @@ from pathlib import Path
 from sparkify_assets.catalog import Table
 from sparkify_assets.maintenance import Scope, Upkeep
 from sparkify_assets.warehouse.base import Session
-from sparkify_assets.warehouse.landing import landing_for
+from sparkify_assets.warehouse.landing import insert_rows, landing_for
 
 VERSION = hashlib.sha256(Path(__file__).read_bytes() + version("ftfy").encode()).hexdigest()[:16]
 MOST_BYTES = 1_024  # of a repaired text, if it was no longer before: what a title may have
@@ -57,7 +57,7 @@ def repair_table(session: Session, table: Table, upkeep: Upkeep) -> tuple[int, i
     upkeep.changed_nothing_below()  # rows with such texts come at the same time
     damaged = [(text, repaired) for text in suspects if (repaired := repair(text)) != text]
     with landing_for([table]) as landing:
-        landing.append(table, damaged)
+        insert_rows(landing.connection, table, damaged)
         session.insert(landing)
     return len(suspects), len(damaged)
 

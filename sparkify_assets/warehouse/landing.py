@@ -64,17 +64,10 @@ class Landing:
             columns = bare_columns(table)
             self.connection.execute(f"CREATE TABLE {quote(table.name)} ({columns})")
 
-    def append(self, table: Table, rows: Sequence[Sequence[object]]) -> None:
-        """Inserts rows, each with a value for every column."""
-        insert_rows(self.connection, table, rows)
-
-    def forget(self, object_ids: Sequence[int]) -> None:
-        """Deletes what landed from objects."""
-        for table in self.tables if object_ids else ():
-            self.connection.execute(
-                f"DELETE FROM {quote(table.name)} WHERE object_id IN (SELECT unnest(?))",
-                [list(object_ids)],
-            )
+    def empty(self) -> None:
+        """Deletes all that landed."""
+        for table in self.tables:
+            self.connection.execute(f"DELETE FROM {quote(table.name)}")
 
 
 def landed_columns(after_id: int) -> str:
