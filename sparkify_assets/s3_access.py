@@ -11,14 +11,23 @@ from typing import Any
 import boto3
 from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+)
 from botocore.parsers import ResponseParserError
 
-from sparkify_assets.errors import SparkifyError
+from sparkify_assets.errors import SparkifyError, TransientError
 
 CONNECTIONS = 32  # requests at once
 ATTEMPTS = 5  # of a request
 TIMEOUT_SECONDS = 20  # for a connection, and for the next bytes on it
+
+PASSING = (ConnectionError, HTTPClientError, IncompleteReadError, ResponseParserError)
+SERVER_ERROR = 500
 
 READING = (
     "s3:ListBucket on the bucket and s3:GetObject on its objects, or, for a public bucket, "
@@ -57,4 +66,8 @@ def s3_errors_explained(uri: str, needs: str = READING) -> Iterator[None]:
             "AWS_SECRET_ACCESS_KEY, log in again, or check AWS_DEFAULT_REGION, "
             f"AWS_ENDPOINT_URL_S3 and the network. This needs {needs}"
         )
-        raise SparkifyError(f"{uri}: {problem}.") from None
+        may_pass = isinstance(error, PASSING) or (
+            answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= SERVER_ERROR
+        )
+        kind = TransientError if may_pass else SparkifyError
+        raise kind(f"{uri}: {problem}.") from None

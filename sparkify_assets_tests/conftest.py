@@ -17,7 +17,7 @@ from filelock import FileLock
 from redshift_connector.cursor import Cursor
 
 from benchmarks import simulator
-from sparkify_assets import s3_access, scratch
+from sparkify_assets import presentation, s3_access, scratch
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.definitions import SQL
 from sparkify_assets.sources import s3
@@ -52,6 +52,7 @@ def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         if name.startswith(("SPARKIFY_", "DAGSTER_", "AWS_", "REDSHIFT_"))
     ]:
         monkeypatch.delenv(name)
+    monkeypatch.setattr(presentation, "RETRY_SECONDS", (0, 0))
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it would keep those of the test before
     monkeypatch.chdir(tmp_path)
 

@@ -22,7 +22,7 @@ from redshift_connector.error import Error
 
 from sparkify_assets.catalog import Table
 from sparkify_assets.dialect import quote, type_named
-from sparkify_assets.errors import SparkifyError
+from sparkify_assets.errors import SparkifyError, TransientError
 from sparkify_assets.settings import RedshiftSettings
 from sparkify_assets.warehouse.base import Session, T, Warehouse
 from sparkify_assets.warehouse.landing import Landing, bare_columns
@@ -156,7 +156,7 @@ class RedshiftWarehouse(Warehouse):
             if attempt < ATTEMPTS:
                 dg.get_dagster_logger().info(f"{label}: {reason}: trying again")
                 time.sleep(random.random() * 2**attempt)  # noqa: S311  # no secret
-        raise SparkifyError(
+        raise TransientError(
             f"{self.address}: {reason}, {ATTEMPTS} times. Run it again: nothing is loaded twice."
         )
 

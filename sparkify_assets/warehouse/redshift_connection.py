@@ -2,6 +2,7 @@
 
 import re
 import socket
+import ssl
 from typing import Any
 
 import boto3
@@ -9,7 +10,7 @@ import redshift_connector
 from botocore.exceptions import BotoCoreError, ClientError
 from redshift_connector.error import Error
 
-from sparkify_assets.errors import SparkifyError
+from sparkify_assets.errors import SparkifyError, TransientError
 from sparkify_assets.settings import RedshiftSettings
 
 CONNECT_SECONDS = 20
@@ -49,8 +50,8 @@ def translate_error(error: Exception, address: str) -> Exception:
     if CONFLICTS.search(message) or CONFLICTS.search(detail):
         return Interrupted(f"another transaction interfered ({detail or message})")
     remedy = COPY_REMEDY if COPY_FAILURES.search(message) else REMEDIES.get(said.get("C", ""))
-    text = f"{address}: {message} {detail}".rstrip()
-    return SparkifyError(f"{text}: {remedy}." if remedy else text)
+    text, says = f"{message} {detail}".rstrip(), f": {remedy}." if remedy else ""
+    return SparkifyError(f"{address} refused a statement", f": {text}{says}")
 
 
 def connect(settings: RedshiftSettings, label: str) -> Any:
@@ -91,7 +92,8 @@ def connect(settings: RedshiftSettings, label: str) -> Any:
         if isinstance(refusal, SparkifyError):
             raise refusal from None
         *_, cause = error, *(arg for arg in error.args if isinstance(arg, OSError))
-        raise SparkifyError(
+        kind = SparkifyError if isinstance(cause, ssl.SSLError) else TransientError
+        raise kind(
             f"{settings.address} cannot be reached: {cause}. Check REDSHIFT_HOST (the endpoint, "
             "without a port), REDSHIFT_PORT, and that the security group lets this machine in; "
             "behind a tunnel, set REDSHIFT_SSLMODE=verify-ca."
