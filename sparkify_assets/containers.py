@@ -1,8 +1,8 @@
-"""Unpacks what files are packed in, told by how they begin and not by their names.
+"""Unpacks gzip, zstd, bzip2 and zip, which it knows by a file's first bytes and not by its name.
 
-A file of gzip, zstd or bzip2 is one object like a plain one; each member of a zip archive is one of
-its own. Everything is a stream of blocks: nothing is written to disk, least of all under a name
-from an archive; what is packed in a member stays so. What blocks hold is said in `reading.py`.
+A compressed file is one object, like a plain one; each member of a zip archive is an object of its
+own, and is not unpacked further. Everything is streamed in blocks: nothing is written to disk,
+least of all under a name from an archive.
 """
 
 import bz2
@@ -19,14 +19,13 @@ from typing import Any, NamedTuple
 from backports import zstd
 
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.sources.base import LocalFile, is_hidden
+from sparkify_assets.sources.base import LocalFile, address_of, is_hidden
 
 BLOCK_BYTES = 1024 * 1024
 PACKED_BYTES = 128 * 1024
 USUAL_RATIO = 10  # of JSON to the same packed
 MOST_RATIO = 200  # logs are packed 10 to 50 to one
 FREE_BYTES = 1024**3  # so much may be unpacked whatever the ratio
-ENCRYPTED = 1  # bit of the flags of a member
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and without
 AGAIN = "Copy it here again, or pack it anew"
 BROKEN = (
@@ -41,7 +40,7 @@ BROKEN = (
 
 
 class Damaged(Exception):
-    """Why the rest of an object cannot be unpacked; `size` is of what is lost or in doubt."""
+    """Why the rest of an object cannot be unpacked; `size` is how many bytes may be lost."""
 
     def __init__(self, reason: str, size: int) -> None:
         super().__init__(f"{reason}. {AGAIN}")
@@ -49,7 +48,7 @@ class Damaged(Exception):
 
 
 class Member(NamedTuple):
-    """A stream of records in a file: `name` is that in an archive, "" of the file as a whole.
+    """A stream of records; `name` is its name in an archive, "" for a file that is none.
 
     `size` is in bytes, as stored. `blocks` raises Damaged where no more can be unpacked.
     """
@@ -60,15 +59,15 @@ class Member(NamedTuple):
 
 
 def members_of(item: LocalFile, stream: FileIO) -> Iterator[Member]:
-    """What a file holds, one after the other; a member is read before the next one is asked for.
+    """The members of a file; each must be read before the next one is asked for.
 
     Raises:
-        SparkifyError: more is packed in it than is believed.
+        SparkifyError: the file unpacks to far more than any log would.
     """
     most, total = max(FREE_BYTES, item.size * MOST_RATIO), 0
 
     def guarded(kind: str, blocks: Iterator[bytes], expected: int) -> Iterator[bytes]:
-        """The same blocks within the bound; what breaks off says what that means."""
+        """The same blocks, up to the bound; raises Damaged where they break off."""
         nonlocal total
         size = 0
         try:
@@ -76,12 +75,12 @@ def members_of(item: LocalFile, stream: FileIO) -> Iterator[Member]:
                 size, total = size + len(block), total + len(block)
                 if total > most:
                     raise SparkifyError(
-                        f"{item.address} unpacks to more than {most / 1024**3:,.0f} GiB from "
-                        f"{item.size:,} bytes. Nothing was loaded: take it away, or unpack it "
+                        f"{address_of(item.uri)} unpacks to more than {most / 1024**3:,.0f} GiB "
+                        f"from {item.size:,} bytes. Nothing was loaded: remove it, or unpack it "
                         "yourself."
                     )
                 yield block
-        except EOFError:  # what came before is right, and nobody knows how much is lost
+        except EOFError:  # what came before is right, and how much is lost is unknown
             lost = 1 if size else expected
             raise Damaged(f"{kind}, and the end is missing", lost) from None
         except BROKEN as error:
@@ -131,20 +130,18 @@ def _failing(error: Exception) -> Iterator[bytes]:
 
 
 def _read(stream: Any) -> Iterator[bytes]:
-    """The blocks of a stream, those before damage too: `read` would throw away what it had."""
+    """The blocks of a stream, also those before damage, which `read` would throw away."""
     read = getattr(stream, "read1", stream.read)
     return iter(partial(read, BLOCK_BYTES), b"")
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
-    if info.flag_bits & ENCRYPTED:
-        yield from _failing(RuntimeError("it is encrypted"))
     with archive.open(info) as member:
         yield from _read(member)
 
 
 def _frames(new: Callable[[], Any], stream: FileIO) -> Iterator[bytes]:
-    """Unpacks frames that follow one another; what follows and is no frame is an error."""
+    """Unpacks frames that follow one another; anything else behind a frame is an error."""
     unpacker, packed = new(), b""
     while True:
         if unpacker.eof:

@@ -290,7 +290,7 @@ BROKEN = {
     "bzip2, other text behind": (bz2.compress(LINES) + b"text", "bzip2-compressed, and cannot"),
     "zip, cut": (archive(1, 2)[:-30], "a zip archive, and cannot be unpacked"),
     "zip, damaged": (flipped(zipped({"a": LINES}), 0.5), "in a zip archive, and cannot"),
-    "zip, encrypted": (encrypted(), ": it is encrypted"),
+    "zip, encrypted": (encrypted(), "is encrypted"),
     "gzip in gzip": (gzip.compress(gzip.compress(LINES)), "seems to be compressed"),
     "zip in zip": (zipped({"a.zip": archive(1)}), "seems to be compressed"),
 }

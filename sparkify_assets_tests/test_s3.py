@@ -70,11 +70,15 @@ def test_hidden_objects_and_folder_markers_are_no_data(bucket: S3Server) -> None
 @pytest.mark.parametrize(
     ("folder", "prefix", "said"),
     [
-        ("log_dat", "", "s3://sparkify-data/log_dat is no folder .*Set SPARKIFY_LOG_DATA"),
-        ("log_data", "2019", "s3://sparkify-data/log_data/2019 is no folder .*Check the prefix"),
-        ("log_data/a", "", "log_data/a is no folder .*Set SPARKIFY_LOG_DATA"),
-        ("log_data", "a", "log_data/a is no folder .*Check the prefix"),
-        ("log_data/*", "", r"log_data/\* is no folder .*a \* is part of a name here"),
+        ("log_dat", "", "s3://sparkify-data/log_dat holds no objects .*Set SPARKIFY_LOG_DATA"),
+        (
+            "log_data",
+            "2019",
+            "s3://sparkify-data/log_data/2019 holds no objects .*Check the prefix",
+        ),
+        ("log_data/a", "", "log_data/a holds no objects .*Set SPARKIFY_LOG_DATA"),
+        ("log_data", "a", "log_data/a holds no objects .*Check the prefix"),
+        ("log_data/*", "", r"log_data/\* holds no objects .*a \* is part of a name here"),
         ("log_data", "..", "prefix .. is not the name of a folder in s3://sparkify-data/log_data"),
     ],
 )

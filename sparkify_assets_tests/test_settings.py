@@ -36,8 +36,8 @@ def test_values_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert settings.duckdb_path == Path("other.duckdb")
     assert settings.max_rejected_share == 0
     sources = sources_of(settings)
-    assert sources["song_files"].address == str(tmp_path / "songs")
-    assert sources["event_files"].address == str(Path.home() / "logs")
+    assert sources["song_files"].uri == f"file://{tmp_path / 'songs'}"
+    assert sources["event_files"].uri == f"file://{Path.home() / 'logs'}"
 
 
 @pytest.mark.parametrize("blank", ["", "   ", "\N{NO-BREAK SPACE}"])

@@ -16,7 +16,7 @@ from sparkify_assets.errors import SparkifyError
 from sparkify_assets.findings import Keys
 from sparkify_assets.settings import Settings
 from sparkify_assets.sources import sources_of
-from sparkify_assets.sources.base import LocalFile, opened
+from sparkify_assets.sources.base import LocalFile, address_of, opened
 from sparkify_assets.sources.folder import FolderSource
 from sparkify_assets_tests.platform import Platform
 
@@ -131,7 +131,7 @@ def test_a_pattern_instead_of_a_folder(root: Path) -> None:
 def test_names_reach_messages_without_what_steers_a_terminal(root: Path) -> None:
     put(root / "a\x1b[31m\nb\x9b.json")
     (item,) = source(root).objects()
-    assert item.address == f"{root}/a\ufffd[31m\ufffdb\ufffd.json"
+    assert address_of(item.uri) == f"{root}/a\ufffd[31m\ufffdb\ufffd.json"
     (file,) = files(root)
     assert file.path.name == "a\x1b[31m\nb\x9b.json"
     file.path.unlink()
@@ -361,7 +361,7 @@ def test_sources_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     sample = sources_of(Settings())
     assert all(source.is_sample for source in sample.values())
-    assert {s.root: [Path(o.address).name for o in s.objects()] for s in sample.values()} == {
+    assert {s.root: [Path(o.uri).name for o in s.objects()] for s in sample.values()} == {
         "sample:song_files": ["song_data.zip"],
         "sample:event_files": ["log_data.zip"],
     }

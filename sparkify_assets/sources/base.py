@@ -1,7 +1,7 @@
-"""The contract of a source: which objects there are, in which version, and their bytes in files.
+"""The contract of a source: which objects it has, in which version, and their bytes in local files.
 
 To add a kind, subclass `Source` in a file beside this one, and extend `sources_of` and
-`settings.FOLDER`. What an object contains is the business of `reading.py`.
+`settings.FOLDER`. `reading.py` knows what an object contains.
 """
 
 import os
@@ -21,21 +21,15 @@ DESCRIPTIONS = {
     "song_files": "JSON files of the song catalogue, one record a file.",
     "event_files": "JSON files of the activity log, one file a day, one record a line.",
 }
-HIDDEN = (".", "_")  # how the names of hidden files and folders begin
 
 
 @dataclass(frozen=True)
 class InputObject:
-    """An object as it was listed: `version` changes with its bytes. `size` is in bytes."""
+    """An object as it was listed: `version` changes with its bytes; `size` is in bytes."""
 
     uri: str
     size: int
     version: str
-
-    @property
-    def address(self) -> str:
-        """Where it is, for people: the path of a file, otherwise the URI."""
-        return address_of(self.uri)
 
 
 @dataclass(frozen=True)
@@ -66,12 +60,9 @@ class Source(ABC):
 
     @abstractmethod
     def objects(self, prefix: str = "") -> list[InputObject]:
-        """Every object below the folder that is not hidden, in order of its URI.
+        """Every object in the folder and below it, or in its subfolder `prefix`, sorted by URI.
 
         Hidden files and folders (`.DS_Store`, `.ipynb_checkpoints`, `_SUCCESS`) are not data.
-
-        Args:
-            prefix: a folder below this one, of which alone is listed what it holds.
 
         Raises:
             SparkifyError: the folder is missing, cannot be read or holds no object.
@@ -79,16 +70,11 @@ class Source(ABC):
 
     @abstractmethod
     def fetched(self, objects: list[InputObject]) -> AbstractContextManager[list[LocalFile]]:
-        """The objects as files, in the same order, for the time of the block.
+        """The objects as files, in the same order, for the duration of the block.
 
         Raises:
             SparkifyError: an object cannot be read, or is no longer the version that was listed.
         """
-
-    @property
-    def address(self) -> str:
-        """Where it is, for people: the path of a folder, otherwise the URI."""
-        return address_of(self.uri)
 
     @property
     def is_sample(self) -> bool:
@@ -97,19 +83,16 @@ class Source(ABC):
 
     @property
     def root(self) -> str:
-        """What load_history knows the source by: for the sample, wherever it is installed."""
+        """The source in load_history: the same for the sample data wherever it is installed."""
         return f"{SAMPLE}{self.name}" if self.is_sample else self.uri
 
     def within(self, prefix: str) -> str:
-        """How the URIs of the objects in a prefix begin: it is a folder, not the start of a name.
-
-        Raises:
-            SparkifyError: the prefix leads out of the source.
-        """
+        """What the URIs of the objects in the subfolder `prefix` begin with."""
         names = [name for name in prefix.split("/") if name]
         if {".", ".."} & set(names):
             raise SparkifyError(
-                f"{self.name}: the prefix {prefix} is not the name of a folder in {self.address}."
+                f"{self.name}: the prefix {prefix} is not the name of a folder in "
+                f"{address_of(self.uri)}."
             )
         return "/".join([self.uri, *names, ""])
 
@@ -128,27 +111,27 @@ class Source(ABC):
 
 
 def address_of(uri: str) -> str:
-    """A URI as people write it: the path of a file or folder, otherwise the URI."""
+    """A URI as people write it: a local one as its path."""
     return printable(uri.removeprefix("file://"))
 
 
 def is_hidden(names: list[str]) -> bool:
     """Whether any part of a path below the source's folder is hidden."""
-    return any(name.startswith(HIDDEN) for name in names)
+    return any(name.startswith((".", "_")) for name in names)
 
 
 @contextmanager
 def opened(item: LocalFile) -> Iterator[FileIO]:
-    """Opens an object for reading, unbuffered: callers read it whole or in large blocks.
+    """Opens an object for reading, unbuffered: callers read large blocks.
 
     Raises:
-        SparkifyError: it cannot be read, or is not the version that was listed, before or after.
+        SparkifyError: it cannot be read, or was not the listed version before or after.
     """
     try:
         stream = item.path.open("rb", buffering=0)
     except OSError as error:
         raise SparkifyError(
-            f"{item.address} cannot be read: {error.strerror}. Nothing was loaded."
+            f"{address_of(item.uri)} cannot be read: {error.strerror}. Nothing was loaded."
         ) from None
     with stream:
         _verify(item, stream.fileno())
@@ -165,10 +148,10 @@ def _verify(item: LocalFile, place: int | Path) -> None:
 
 
 def changed(item: InputObject) -> SparkifyError:
-    """The error for an object that is not the one that was listed."""
+    """The error for an object that is no longer the version that was listed."""
     return SparkifyError(
-        f"{item.address} changed while it was being loaded. Nothing was loaded: run it again "
-        "when it is complete."
+        f"{address_of(item.uri)} changed while it was being loaded. Nothing was loaded: run it "
+        "again when it is complete."
     )
 
 

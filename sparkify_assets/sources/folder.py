@@ -11,13 +11,7 @@ from pathlib import Path
 import dagster as dg
 
 from sparkify_assets.errors import SparkifyError, printable
-from sparkify_assets.sources.base import (
-    InputObject,
-    LocalFile,
-    Source,
-    file_version,
-    is_hidden,
-)
+from sparkify_assets.sources.base import InputObject, LocalFile, Source, file_version, is_hidden
 from sparkify_assets.wording import counted
 
 FILE = "file://"
@@ -59,8 +53,8 @@ class FolderSource(Source):
             ) from None
         if broken_links:
             links, shown = counted(len(broken_links), "link"), ", ".join(broken_links[:3])
-            said = f"left out {links} to nothing: {shown}"
-            dg.get_dagster_logger().warning(printable(f"{self.name}: {said}"))
+            message = f"{self.name}: left out {links} to nothing: {shown}"
+            dg.get_dagster_logger().warning(printable(message))
         if not found:
             raise self.cannot_list("holds no file (hidden ones are not data)", prefix)
         return found
@@ -74,9 +68,9 @@ class FolderSource(Source):
 def _walk(
     folder: Path | str, inside: str, above: frozenset[tuple[int, int]], broken_links: list[str]
 ) -> Iterator[InputObject]:
-    """Files below a folder of the root `inside`; links are followed, but nothing comes twice.
+    """Files below a folder of the root `inside`: links are followed, but no file comes twice.
 
-    The paths of links that lead to nothing are added to `broken_links`.
+    Links that lead to nothing are added to `broken_links`.
     """
     status = os.stat(folder)  # noqa: PTH116  # Path objects double the time at 14,896 files
     here = (status.st_dev, status.st_ino)
@@ -105,6 +99,6 @@ def _walk(
 
 
 def _is_found_anyway(link: str | Path, inside: str) -> bool:
-    """Whether a link leads to a place in the root that is found without it."""
+    """Whether what a link leads to is in the root and found without it."""
     target = os.path.relpath(os.path.realpath(link), inside)
     return not is_hidden(list(Path(target).parts))

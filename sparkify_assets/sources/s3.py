@@ -33,10 +33,7 @@ BROKEN_OFF = (HTTPClientError, IncompleteReadError)
 
 @dataclass(frozen=True)
 class S3Source(Source):
-    """The objects whose keys begin with `folder` and a slash, or all where it is empty.
-
-    The version of an object is its ETag.
-    """
+    """The objects below `folder`, or all of the bucket if that is ""; their ETags are versions."""
 
     kinds: ClassVar[set[str]] = {"json", "s3"}
 
@@ -60,9 +57,7 @@ class S3Source(Source):
                 if names[-1] and not is_hidden(names):
                     found.append(InputObject(uri, entry["Size"], entry["ETag"].strip('"')))
         if not found:
-            raise self.cannot_list(
-                "is no folder that holds objects (hidden ones are not data)", prefix
-            )
+            raise self.cannot_list("holds no objects (hidden ones are not data)", prefix)
         return sorted(found, key=lambda o: o.uri)
 
     @contextmanager
@@ -102,10 +97,7 @@ class S3Source(Source):
             pool.shutdown(cancel_futures=True)
 
     def _fetch_part(self, item: InputObject, path: Path, start: int) -> None:
-        """Copies a part of an object into its place in the file.
-
-        boto3 asks again for what S3 does not answer; here is asked again for what breaks off.
-        """
+        """Copies a part of an object into its place in the file; retries if the body breaks off."""
         end = min(start + PART_BYTES, item.size)
         part = {} if end - start == item.size else {"Range": f"bytes={start}-{end - 1}"}
         with (
