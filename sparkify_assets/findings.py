@@ -15,12 +15,12 @@ from sparkify_assets.values import json_columns, json_text
 from sparkify_assets.wording import counted
 
 MEMBER = "!/"  # between the URI of an archive and the name of a member
-MOST_KEPT_BYTES = 128 * 1024 * 1024  # of what is rejected in one object and told one by one
+MOST_KEPT_BYTES = 128 * 1024 * 1024  # of records rejected in one object
 REJECTION_BYTES = 1024  # that a rejection takes beside its text
 SAMPLES = 3
 MOST_KEYS = 1_000  # that are counted one by one
 SHOWN = 40  # characters of a key and of its example
-TYPICAL_RECORD_BYTES = 500  # where a load has no sound record to compare with
+TYPICAL_RECORD_BYTES = 500  # if a load has no sound record to compare with
 
 
 def _named(name: str) -> Any:
@@ -29,9 +29,9 @@ def _named(name: str) -> Any:
 
 @dataclass(kw_only=True)
 class Counts:
-    """What was found; a figure is shown in Dagster under the name beside it.
+    """Figures, each shown in Dagster under the name beside it; sizes are in bytes.
 
-    `texts` are what is rejected and may hold many records. Sizes are in bytes, `unpacked` as read.
+    `unpacked` is what was read; `texts` are rejected texts that may hold many records.
     """
 
     records: int = _named("records_read")
@@ -45,9 +45,9 @@ class Counts:
 
 @dataclass
 class ReadObject(Counts):
-    """What became of an object; `name` is that in its file, where that is an archive.
+    """What became of an object, which is a file or the member `name` of an archive.
 
-    `size` is in bytes as stored, `head` what it begins with, `line` that of what is read next.
+    `size` is in bytes, as stored; `head` its first bytes; `line` the number of the next line.
     """
 
     object_id: int
@@ -62,17 +62,17 @@ class ReadObject(Counts):
 
     @property
     def uri(self) -> str:
-        """What load_history knows the object by."""
+        """The object in load_history."""
         return f"{self.file.uri}{MEMBER}{self.name}" if self.name else self.file.uri
 
     def add(self, block: bytes) -> bool:
-        """Counts a block that was read; returns whether records are to be looked for in it."""
+        """Counts a block that was read; returns whether it may hold records."""
         self.unpacked += len(block)
         self.head = self.head or block[:MAX_RAW_BYTES]
         return something_else(self.head, BINARY) is None
 
     def reject(self, found: Found) -> None:
-        """Keeps what is to be told of a record; beyond a bound, only how much it is."""
+        """Keeps a rejected record; beyond a bound, only its size."""
         if self.kept_bytes > MOST_KEPT_BYTES:
             last = self.rejections[-1]
             self.rejections[-1] = last._replace(size=last.size + found.size, is_record=False)
@@ -85,7 +85,7 @@ class ReadObject(Counts):
         self.rejections.append(found._replace(raw=raw, members=Members()))
 
     def conclude(self) -> None:
-        """Tells what the object is at all, once it is read, and adds up what is rejected."""
+        """Recognizes an object that is no JSON at all, and adds up what is rejected."""
         kind = something_else(self.head, BINARY) or something_else(self.head, TEXTS)
         why = f"it seems to be {kind}" if kind else ""
         if len(self.rejections) > 1 and not any(found.is_record for found in self.rejections):
@@ -104,7 +104,7 @@ class ReadObject(Counts):
 
 @dataclass
 class Load(Counts):
-    """What one load found and did. `version` stands for all that the staging table now holds."""
+    """What a load found and did; `version` is that of all that the staging table now holds."""
 
     new: int = _named("objects_new")
     changed: int = _named("objects_changed")
@@ -136,9 +136,9 @@ class Load(Counts):
             self.rejected_samples.append(printable(f"{address}, line {r.line}: {r.reason}"))
 
     def too_much_rejected(self, share: float, few: int) -> str:
-        """How much of what was rejected, if that is more than a share and more than a few.
+        """How many records were rejected, if more than a share and more than a few; otherwise "".
 
-        A text that could not be parted into records weighs as many as it may hold, by its size.
+        A text that could not be split into records counts as many as its size suggests.
         """
         told = self.loaded + self.rejected - self.texts
         sound_bytes = self.unpacked - self.text_bytes
@@ -151,7 +151,7 @@ class Load(Counts):
 
 
 class Keys:
-    """Counts the records that hold a key, and keeps an example of its values."""
+    """Counts the records that have a key, and keeps an example of its values."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[int, object]] = {}

@@ -1,8 +1,8 @@
 """The run history and the launcher that `dagster.yaml` names: Dagster's own, made safe.
 
-Processes that start at once make its files one after the other: a race would break them for good.
-The process that executes a run holds a lock until it ends, however it ends: by that Dagster's
-monitoring knows a dead run, marks it as failed, and lets the next one of the queue go.
+Processes that start together create its files one after the other: a race would break them for
+good. The process of a run holds a lock until it ends, however it ends. This is how Dagster's
+monitoring recognizes a dead run, marks it as failed, and starts the next one in the queue.
 """
 
 import fcntl
@@ -98,12 +98,14 @@ class _Events(SqliteEventLogStorage):
     def _connect(self, shard: str) -> Iterator[Connection]:
         path = Path(self.path_for_shard(shard))
         with _explained(path.parents[2]), self._db_lock:
-            if _is_missing(path) or shard not in self._initialized_dbs:
+            if is_new := _is_missing(path) or shard not in self._initialized_dbs:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
-                self._initdb(_engine(path))
+            engine = _engine(str(path), path.stat().st_ino, os.getpid())
+            if is_new:
+                self._initdb(engine)
                 self._initialized_dbs.add(shard)
-            with _engine(path).begin() as connection:
+            with engine.begin() as connection:
                 yield connection
 
 
@@ -120,27 +122,23 @@ class Launcher(dg.DefaultRunLauncher):
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
 
-def _engine(database: Path) -> Engine:
-    """The engine of a file, this process's own: another file of that name has another one."""
-    return _opened(str(database), database.stat().st_ino, os.getpid())
-
-
 @lru_cache(16)
-def _opened(path: str, inode: int, process: int) -> Engine:
+def _engine(path: str, inode: int, process: int) -> Engine:
+    """The engine of one file in one process: a new file of the same name gets a new one."""
     engine = create_engine(
         f"sqlite:///{path}", connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
     )
 
     @event.listens_for(engine, "connect")
     def set_up(connection: sqlite3.Connection, _: object) -> None:
-        # a loss of power may cost the last lines of the history, and never damages it
+        # a power failure may cost the last lines of the history, but never damages it
         connection.execute("PRAGMA synchronous = NORMAL")
 
     return engine
 
 
 def _is_missing(database: Path) -> bool:
-    """Whether it is new, or was deleted under a running server (which may leave an empty file)."""
+    """Whether a database is new, or was deleted under a server, which may leave an empty file."""
     return not (database.exists() and database.stat().st_size)
 
 
@@ -148,7 +146,7 @@ def _is_missing(database: Path) -> bool:
 def _explained(folder: Path) -> Iterator[None]:
     try:
         yield
-    except IntegrityError:  # part of how Dagster works
+    except IntegrityError:  # Dagster relies on it
         raise
     except (OSError, DatabaseError, CommandError) as error:
         sys.tracebacklimit = 0  # the message says it all, and a traceback would hide it

@@ -27,20 +27,20 @@ from sparkify_assets.sources.base import LocalFile, opened
 from sparkify_assets.values import DOUBTFUL, Misfit, row_reader, select_rows, structure
 from sparkify_assets.warehouse.landing import insert_rows
 
-MEMORY = "400MB"  # of DuckDB, which would keep all that it writes as long as there is any
-MOST_THREADS = 4  # each of them has buffers of its own
-TINY_BYTES = 16 * 1024  # about where DuckDB's cost of opening a file and Python's of parsing meet
+MEMORY = "400MB"  # DuckDB would fill what there is with data that it has written
+MOST_THREADS = 4  # each has its own buffers
+TINY_BYTES = 16 * 1024  # here parsing in Python costs about what opening a file costs DuckDB
 PART_BYTES = 64 * 1024 * 1024  # of an object, or of small objects, parsed in one pass
 WAITING_OBJECTS = 10_000  # small objects parsed in one pass
-BLOCK_BYTES = 8 * 1024 * 1024  # of a part that becomes text at once
-ROWS = 2_000  # that are inserted at once
+BLOCK_BYTES = 8 * 1024 * 1024  # of a part, decoded at once
+ROWS = 2_000  # inserted at once
 ROWS_BYTES = 16 * 1024 * 1024
 AROUND = b" \t\r\n\v\f,[]"  # what may stand around a record
 BETWEEN = re.compile(rb"\}[ \t\r\n\v\f,\[\]]*\{")
 Parts = list[tuple[ReadObject, bytes]]
 Lines = tuple[bytes, int]  # one record a line, and how many, if all are sound
 STAGED = '"rows of a pass"'
-RECORDS = (  # of files, each named by the number of its object
+RECORDS = (  # of files named by the id of their object
     "(SELECT CAST(parse_filename(filename, true) AS INTEGER) AS object_id, json "
     "FROM read_ndjson_objects(?, ignore_errors = true, filename = true, "
     f"maximum_object_size = {2 * MAX_RECORD_BYTES + 1}) WHERE json IS NOT NULL)"
@@ -53,24 +53,24 @@ class Reader:
 
     connection: duckdb.DuckDBPyConnection
     table: Table  # a staging table, which exists there
-    ids: Iterator[int]  # that objects get, in the order in which they are found
-    keys: Keys  # what is told of the keys of all records
+    ids: Iterator[int]  # for the objects, in the order in which they are found
+    keys: Keys  # of all records
 
     def __post_init__(self) -> None:
-        """Bounds what DuckDB takes."""
+        """Limits DuckDB's memory and threads."""
         self._execute, self._row_of = self.connection.execute, row_reader(self.table)
-        self._rows: list[list[object]] = []  # that wait, for records of so many bytes
+        self._rows: list[list[object]] = []  # not yet inserted, of records of so many bytes
         self._rows_bytes = 0
         self._execute(f"SET memory_limit = '{MEMORY}'")
         self._execute(f"SET threads = {min(os.cpu_count() or 1, MOST_THREADS)}")
 
     def read(self, files: Iterable[LocalFile]) -> Iterator[list[ReadObject]]:
-        """Reads files, and says of some objects at a time what became of them.
+        """Reads files; yields what became of their objects, some at a time.
 
         Raises:
-            SparkifyError: a file that cannot be read, or changed while it was being read.
+            SparkifyError: a file cannot be read, or changed while it was being read.
         """
-        waiting: Parts = []  # each object, with its part if that is all of it
+        waiting: Parts = []  # objects, with their bytes if these are not read yet
         size = 0
         for file in files:
             with opened(file) as stream:
@@ -88,7 +88,7 @@ class Reader:
         yield self._finish(waiting)
 
     def _finish(self, waiting: Parts) -> list[ReadObject]:
-        """Reads the parts that wait, and inserts the rows that do."""
+        """Reads the waiting parts, and inserts the waiting rows."""
         tiny = [(one, part) for one, part in waiting if len(part) <= TINY_BYTES]
         large = [(one, part) for one, part in waiting if len(part) > TINY_BYTES]
         for one, part in chain(tiny, self._read_fast(large)):
@@ -106,7 +106,7 @@ class Reader:
                 self._read_carefully(one, chain([part], unsound))
 
     def _read_fast(self, parts: Parts) -> Parts:
-        """Inserts the parts that hold sound records alone; returns the others."""
+        """Inserts the parts that hold only sound records; returns the others."""
         for form in (_as_lines, _one_a_line):
             found = {one.object_id: (one, *lines) for one, part in parts if (lines := form(part))}
             sound = self._insert_sound(found) if found else set()
@@ -116,7 +116,7 @@ class Reader:
         return parts
 
     def _insert_sound(self, objects: dict[int, tuple[ReadObject, bytes, int]]) -> set[int]:
-        """Inserts lines of objects, so many records, if all are sound; returns these objects."""
+        """Inserts the lines of objects of which all records are sound; returns their ids."""
         with scratch_folder() as folder:
             for i, (_, lines, _) in objects.items():
                 (folder / f"{i}.json").write_bytes(lines)
@@ -158,7 +158,7 @@ class Reader:
         return set(rows)
 
     def _read_carefully(self, one: ReadObject, parts: Iterable[bytes]) -> None:
-        """Reads what follows one another record by record."""
+        """Reads consecutive parts of an object record by record."""
 
         def blocks() -> Iterator[bytes]:
             for part in parts:
@@ -176,7 +176,7 @@ class Reader:
                 one.with_repeated_keys += self.keys.add(found.members)
 
     def _add(self, row: list[object], size: int) -> None:
-        """Makes a row wait, and inserts those that do if they are many."""
+        """Keeps a row, and inserts those that are kept if they are many."""
         self._rows.append(row)
         self._rows_bytes += size
         if len(self._rows) == ROWS or self._rows_bytes > ROWS_BYTES:
@@ -188,7 +188,7 @@ class Reader:
 
 
 def _blocks(member: Member, one: ReadObject) -> Iterator[bytes]:
-    """The bytes of an object as far as they can be unpacked, counted; none of what is no text."""
+    """The bytes of an object, counted, as far as they can be unpacked; none if it is no text."""
     try:
         for block in member.blocks:
             if one.add(block):

@@ -1,8 +1,8 @@
 """Finds the records in the bytes of an object: JSON objects, whatever stands around them.
 
-One record may be on a line, over many lines, glued to the next one, or part of an array; lines and
-objects may have any length, and only a record has a limit. What is no record is told with its line,
-its size and why. Nothing here knows a table: what a record's values mean is said in `values.py`.
+A record may be on one line, spread over many, glued to the next one, or part of an array. Only a
+record has a maximum length, no line and no object has. Anything else is reported with its line, its
+size and the reason. Nothing here knows a table: `values.py` interprets the values of a record.
 """
 
 import codecs
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 MAX_RECORD_BYTES = 4 * 1024 * 1024  # Redshift's own limit for a JSON record and for a row
 MAX_RAW_BYTES = 65_000  # of a rejected record; fits VARCHAR(65535)
 WINDOWS = (4_096, 65_536, MAX_RECORD_BYTES + 1)  # to look for an object in: most are far shorter
-MAX_EFFORT = 50_000_000  # characters of larger windows that are read in vain between two records
+MAX_EFFORT = 50_000_000  # characters of larger windows read in vain between two records
 TOO_LONG = f"longer than {MAX_RECORD_BYTES:,} bytes"
 TOO_DEEP = "nested too deeply"
 
@@ -24,14 +24,14 @@ NEXT_RECORD = re.compile(r"\n|(?<=\})[ \t\r]*(?=\{)")  # "}{" is in no JSON but 
 NEXT_OBJECT = re.compile(r"\n|(?=\{)")
 SURROGATES = re.compile("[\ud800-\udfff]")  # bytes that are no UTF-8, as they were decoded
 
-BINARY = {  # how files begin that hold no text
+BINARY = {  # first bytes of files that hold no text
     (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0"): (
         "compressed. Unpack it: only gzip, zstd, bzip2 and zip are read, and none in another"
     ),
     (b"PAR1",): "a Parquet file. Export it as JSON, one record a line",
     (b"\xff\xfe", b"\xfe\xff", b'{\0"\0', b'\0{\0"'): "UTF-16 text. Save it as UTF-8",
 }
-TEXTS: dict[tuple[bytes, ...], str] = {  # how texts begin that are probably no JSON
+TEXTS: dict[tuple[bytes, ...], str] = {  # first bytes of texts that are probably no JSON
     (b"version https://git-lfs",): "a Git LFS pointer, not the file. Fetch that (git lfs pull)",
     (b"<",): "an HTML or XML page. Download the raw file itself",
 }
@@ -50,8 +50,8 @@ class Members(list[tuple[str, Any]]):
 class Found(NamedTuple):
     """A record, or a text that is none and may hold many; `reason` says why it becomes no row.
 
-    `raw` is its text, cut at `MAX_RAW_BYTES`, and `size` that of all of it, in bytes. `column` is
-    None where it is not the fault of one.
+    `raw` is its text, cut at `MAX_RAW_BYTES`; `size` that of all of it, in bytes; `column` the one
+    at fault, if one is.
     """
 
     line: int
@@ -74,7 +74,7 @@ DECODER = json.JSONDecoder(
 
 
 def something_else(head: bytes, signatures: dict[tuple[bytes, ...], str]) -> str | None:
-    """What a file that begins like this seems to be, and what to do; None if none of these."""
+    """What a file with these first bytes seems to be, and what to do; None if none of these."""
     text = head.removeprefix(codecs.BOM_UTF8).lstrip()
     return next((kind for begins, kind in signatures.items() if text.startswith(begins)), None)
 
@@ -82,11 +82,8 @@ def something_else(head: bytes, signatures: dict[tuple[bytes, ...], str]) -> str
 def find_records(blocks: Iterator[bytes], line: int = 1) -> Iterator[Found]:
     """Finds the records in the bytes of an object, and the texts in it that are none.
 
-    Such a text ends with its closing bracket, before the next record or with its line.
-
-    Args:
-        blocks: the bytes, parted anywhere; none is empty.
-        line: number of the line on which they begin.
+    A text ends with its closing bracket, before the next record, or with its line. The blocks may
+    end anywhere, but none is empty; `line` is the number of their first line.
     """
     pieces = codecs.iterdecode(blocks, "utf-8", "surrogateescape")
     text, at, effort, is_whole = "", 0, 0, False
@@ -126,7 +123,7 @@ def _read_object(
 ) -> tuple[Members | None, str, int]:
     """Reads the JSON object that begins at a place: members, what is wrong, and its length.
 
-    Members are None where it is no JSON; its length is then what was read in vain of a large one.
+    Without JSON the members are None, and the length is what was read in vain of a large one.
     """
     if not text.startswith("{", at):
         return None, "not a JSON object", 0
@@ -157,7 +154,7 @@ def _read_object(
 
 
 def _end_of_damage(text: str, at: int, reason: str) -> int:
-    """Where a text that is no record ends; -1 if that cannot be seen yet."""
+    """Where a text that is no record ends; -1 if that is not known yet."""
     depth = 0
     for bracket in BRACKETS.finditer(text, at, at + MAX_RAW_BYTES if text[at] == "{" else at):
         depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(bracket[0], 0)

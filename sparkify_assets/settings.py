@@ -1,6 +1,6 @@
 """The environment, read and validated once into typed settings.
 
-Every variable of the product is declared here, and nowhere else is the environment read.
+All variables of the product are declared here; no other module reads the environment.
 """
 
 import logging
@@ -43,10 +43,11 @@ class Environment(BaseSettings):
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Reads the variables. No value is repeated: it may be a secret in the wrong place.
+        """Reads the variables.
 
         Raises:
-            SparkifyError: one message that names every variable with a wrong value or name.
+            SparkifyError: names every variable with a wrong value or name, and repeats no value:
+                it may be a secret in the wrong place.
         """
         prefix = cls.model_config["env_prefix"]
         fields = cls.model_fields.items()
@@ -116,16 +117,15 @@ class Settings(Environment):
     @model_validator(mode="after")
     def _both_sources_or_none(self) -> Self:
         if (self.song_data is None) != (self.log_data is None):
-            given, missing = ("SONG", "LOG") if self.song_data else ("LOG", "SONG")
             raise ValueError(
-                f"SPARKIFY_{given}_DATA is set and SPARKIFY_{missing}_DATA is not: set both, "
-                "or neither for the sample data"
+                "only one of SPARKIFY_SONG_DATA and SPARKIFY_LOG_DATA is set: set both, or neither "
+                "for the sample data"
             )
         return self
 
 
 class RedshiftSettings(Environment):
-    """Where a Redshift warehouse is and who enters it, each as a variable `REDSHIFT_<NAME>`."""
+    """Where a Redshift warehouse is and how to log in, each as a variable `REDSHIFT_<NAME>`."""
 
     model_config = SettingsConfigDict(env_prefix="REDSHIFT_")
     is_prefix_shared = True
@@ -152,16 +152,12 @@ class RedshiftSettings(Environment):
 
     @model_validator(mode="after")
     def _one_way_in(self) -> Self:
-        given = [name for name in ("password", "cluster", "workgroup") if getattr(self, name)]
-        variables = " and ".join(f"REDSHIFT_{name.upper()}" for name in given)
-        if len(given) > 1:
-            raise ValueError(f"{variables} are set: choose one way to log in")
-        if not given:
+        ways = {"password": ("host", "user"), "cluster": ("user",), "workgroup": ()}
+        chosen = [way for way in ways if getattr(self, way)]
+        if len(chosen) != 1 or not all(getattr(self, name) for name in ways[chosen[0]]):
             raise ValueError(
-                "set REDSHIFT_PASSWORD (with REDSHIFT_HOST and REDSHIFT_USER), or, to log in by "
-                "IAM, REDSHIFT_CLUSTER or REDSHIFT_WORKGROUP"
+                "choose one way to log in: set REDSHIFT_PASSWORD with REDSHIFT_HOST and "
+                "REDSHIFT_USER, or, for IAM, REDSHIFT_CLUSTER with REDSHIFT_USER, or "
+                "REDSHIFT_WORKGROUP"
             )
-        needed = {"password": ("host", "user"), "cluster": ("user",), "workgroup": ()}[given[0]]
-        if missing := [f"REDSHIFT_{n.upper()}" for n in needed if not getattr(self, n)]:
-            raise ValueError(f"{variables} is set and {' and '.join(missing)} is not: set both")
         return self

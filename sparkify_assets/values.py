@@ -1,8 +1,7 @@
-"""Turns JSON values into values of a staging table's columns: which fit, and why others do not.
+"""Turns JSON values into values of a staging table's columns, and says why some do not fit.
 
-Python judges: a value is kept exactly, or its record is rejected. SQL only recognizes records
-that are plainly sound, and makes the same rows of them; where it is in doubt, Python is asked.
-What a record is, and why a text is none, is said in `records.py`.
+Python decides: a value is kept exactly, or its record is rejected. SQL only recognizes records
+that are clearly sound, and makes the same rows of them; any doubtful record is left to Python.
 """
 
 import json
@@ -20,24 +19,24 @@ from sparkify_assets.dialect import quote
 from sparkify_assets.errors import SparkifyError, printable
 from sparkify_assets.records import MAX_RECORD_BYTES, Found, Members, Number
 
-OBJECT_ID = "object_id"  # column of a staging table that names the object, not a key of the JSON
+OBJECT_ID = "object_id"  # the column of a staging table that comes from no key of the JSON
 DOUBTFUL = '"the record in doubt"'
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-ISO = re.compile(r"[0-9-]{8,10}[T ]\S+")  # a date and a time; Python reads them if they are
-PLAIN_ISO = (  # what DuckDB reads as Python does
+ISO = re.compile(r"[0-9-]{8,10}[T ]\S+")  # perhaps a date and a time: Python decides
+PLAIN_ISO = (  # read alike by DuckDB and Python
     "[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,6})?)?"
     "(Z|[+-][01][0-9]:?[0-5][0-9])?"
 )
-LOOSE = r",\s*[}\]]"  # no JSON, but read by DuckDB
-DEEP = r"[\[{](?:[^\[\]{}]*[\[{]){19}"  # Python reads some hundred, which take longer records
+LOOSE = r",\s*[}\]]"  # no JSON, but DuckDB reads it
+DEEP = r"[\[{](?:[^\[\]{}]*[\[{]){19}"  # Python's limit is some hundred levels
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
 WANTED = {"TIMESTAMP": "epoch milliseconds and no ISO 8601 time"}
 EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
-EARLIEST = 94_694_400_000  # milliseconds of 1973: as many seconds are of the year 4970
+EARLIEST = 94_694_400_000  # 1973 in milliseconds; as seconds, the year 4970
 
 
 class Misfit(ValueError):
-    """Why a record cannot become a row; `column` is None where it is not the fault of one."""
+    """Why a record cannot become a row; `column` is the one at fault, if one is."""
 
     def __init__(self, reason: str, column: str | None = None) -> None:
         super().__init__(reason)
@@ -45,9 +44,9 @@ class Misfit(ValueError):
 
 
 class _Kind(NamedTuple):
-    """How a column takes a value: `convert` makes it of a text or raises an error.
+    """How a column takes a value: `convert` makes it from a text or raises an error.
 
-    The others are SQL over the struct `v`: what is given, the value, and whether it is plainly so.
+    The others are SQL over the struct `v`: the text, the value, and whether it clearly fits.
     """
 
     convert: Callable[[str], object]
@@ -62,11 +61,7 @@ def json_columns(table: Table) -> list[Column]:
 
 
 def verify_readable(table: Table) -> None:
-    """Makes sure that JSON can be read into a staging table.
-
-    Raises:
-        SparkifyError: the column of the object's id is missing, or a type is none of these.
-    """
+    """Raises SparkifyError if a staging table lacks `object_id` or has a type that JSON lacks."""
     if OBJECT_ID not in (column.name for column in table.columns):
         raise SparkifyError(f"{table.path}: a table that is loaded declares a column {OBJECT_ID}")
     for column in json_columns(table):
@@ -74,9 +69,9 @@ def verify_readable(table: Table) -> None:
 
 
 def row_reader(table: Table) -> Callable[[Found, int], list[object]]:
-    """Makes rows of the table from records and the number of their object.
+    """A function from a record and the id of its object to a row; raises Misfit if it is none.
 
-    Of equal keys the first counts. What is returned raises Misfit for a record that is no row.
+    The first of equal keys counts.
     """
     kinds = [(c, c.key, _kind(c).convert) for c in json_columns(table)]
     id_at = [c.name for c in table.columns].index(OBJECT_ID)
@@ -112,15 +107,15 @@ def row_reader(table: Table) -> Callable[[Found, int], list[object]]:
 
 
 def structure(table: Table) -> str:
-    """What `json_transform` makes of a record for `select_rows`; only JSON tells texts apart."""
+    """What `json_transform` makes of a record; as JSON, a text still differs from a number."""
     is_json = {c.key: c.type.startswith(("VARCHAR", "DOUBLE")) for c in json_columns(table)}
     return json.dumps({key: "JSON" if is_it else "VARCHAR" for key, is_it in is_json.items()})
 
 
 def select_rows(table: Table) -> str:
-    """SELECT list of a row of the table, and of the record itself if Python is to judge it.
+    """SELECT list for a row of the table, and for the record itself if it is left to Python.
 
-    It is over `object_id`, the record `json`, and the struct `v` of its values.
+    It reads `object_id`, the record `json`, and the struct `v` of its values.
     """
     kinds = {column.name: _kind(column) for column in json_columns(table)}
     values = [f"{kind.value} AS {quote(name)}" for name, kind in kinds.items()]
@@ -168,7 +163,7 @@ def _kind(column: Column) -> _Kind:
         case "DOUBLE PRECISION":
             given, convert = f"NULLIF(CAST({key} AS VARCHAR), '\"\"')", _number
             value = f"TRY_CAST({given} AS DOUBLE)"
-            # of what is 0 it cannot be told whether it was 1e-400
+            # 0 may have been 1e-400
             is_plain = f"isfinite({value}) AND ({value} <> 0 OR {given} = '0')"
         case "TIMESTAMP":
             latest = int(time.time() + 86_400) * 1000
@@ -225,9 +220,9 @@ def _number(text: str) -> float:
 
 
 def _time(latest: int, text: str) -> datetime:
-    """Epoch milliseconds, or a time of ISO 8601 that is of UTC where it has no zone.
+    """Epoch milliseconds, or a time of ISO 8601, in UTC if it names no zone.
 
-    What is before 1973 or after `latest` was not logged then: it is counted in another unit.
+    A time before 1973 or after `latest` is a number in another unit.
     """
     if ISO.fullmatch(text):
         moment = datetime.fromisoformat(text)

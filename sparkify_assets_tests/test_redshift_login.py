@@ -40,9 +40,9 @@ def platform(redshift: RedshiftPlatform) -> RedshiftPlatform:
         ),
         (
             {"REDSHIFT_PASSWORD": "wrong-word"},
-            "the user or its password is wrong. Set REDSHIFT_USER",
+            "password authentication failed .*: check REDSHIFT_USER",
         ),
-        ({"REDSHIFT_DATABASE": "nowhere"}, "there is no such database. Set REDSHIFT_DATABASE"),
+        ({"REDSHIFT_DATABASE": "nowhere"}, "does not exist: check .* REDSHIFT_DATABASE"),
         ({"REDSHIFT_HOST": "localhost"}, "Hostname mismatch.*REDSHIFT_SSLMODE=verify-ca"),
         ({"SSL_CERT_FILE": "/dev/null"}, "CERTIFICATE_VERIFY_FAILED"),
     ],

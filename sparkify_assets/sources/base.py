@@ -125,7 +125,7 @@ def opened(item: LocalFile) -> Iterator[FileIO]:
     """Opens an object for reading, unbuffered: callers read large blocks.
 
     Raises:
-        SparkifyError: it cannot be read, or was not the listed version before or after.
+        SparkifyError: it cannot be read, or is not the listed version when it was read.
     """
     try:
         stream = item.path.open("rb", buffering=0)
@@ -134,15 +134,10 @@ def opened(item: LocalFile) -> Iterator[FileIO]:
             f"{address_of(item.uri)} cannot be read: {error.strerror}. Nothing was loaded."
         ) from None
     with stream:
-        _verify(item, stream.fileno())
         yield stream
-        _verify(item, item.path)
-
-
-def _verify(item: LocalFile, place: int | Path) -> None:
     version = ""
-    with suppress(OSError):
-        version = file_version(os.stat(place))  # noqa: PTH116  # of an open file, too
+    with suppress(OSError):  # it may be gone
+        version = file_version(item.path.stat())
     if version != item.version:
         raise changed(item)
 
