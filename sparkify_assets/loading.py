@@ -268,9 +268,9 @@ class StagingLoad:
             raise SparkifyError(
                 f"{self.table.name} was not loaded: {problem} of {self.source.name} cannot be "
                 f"read, more than {few if share else 0} and more than the share of {share:g} that "
-                "SPARKIFY_MAX_REJECTED_SHARE allows. For example: "
-                f"{'; '.join(load.rejected_samples)}. The table {self.table.name} stays as it "
-                "was. Fix or remove them, or allow a larger share."
+                f"SPARKIFY_MAX_REJECTED_SHARE allows. The table {self.table.name} stays as it "
+                "was. Fix or remove them, or allow a larger share.",
+                f" For example: {'; '.join(load.rejected_samples)}.",
             )
         versions = {uri: row["version"] for uri, row in plan.kept.items()}
         versions |= {one.uri: self._listed[one.file.uri].version for one in self._landed}
