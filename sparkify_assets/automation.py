@@ -9,7 +9,7 @@ import hashlib
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.console import readable
@@ -21,9 +21,8 @@ from sparkify_assets.warehouse.base import Session, Warehouse
 
 READABLE: dict[str, Any] = {"loggers": {"readable": {}}}
 LOOK_SECONDS = 15  # from one look at the sources to the next
-UNFINISHED = dg.RunsFilter(
-    statuses=[status for status in dg.DagsterRunStatus if status not in FINISHED_STATUSES]
-)
+# what died before it was queued or started keeps NOT_STARTED for ever, and is not waited for
+UNFINISHED = dg.RunsFilter(statuses=[*IN_PROGRESS_RUN_STATUSES, dg.DagsterRunStatus.QUEUED])
 
 _if = dg.AutomationCondition
 _changed: dg.AutomationCondition[Any] = _if.code_version_changed() | _if.any_deps_updated()
