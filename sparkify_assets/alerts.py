@@ -6,6 +6,7 @@ daemon watches the runs, however they were started.
 
 import json
 from html import escape
+from http.client import HTTPException
 from logging import Logger
 from urllib.request import Request, urlopen
 
@@ -82,7 +83,7 @@ def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, ui_url: str) -> s
     if not failed and not found:
         return None
     job = "A run of some assets" if run.job_name.startswith("__") else f"The job {run.job_name}"
-    title = "failed" if failed else "succeeded, with a new warning"
+    title = "failed" if failed else "succeeded, but not every check passed"
     lines = [f"Sparkify: {job[0].lower()}{job[1:]} {title}.", *found, *ends]
     return "\n".join([escape("\n- ".join(lines), quote=False), f"{ui_url}/runs/{run.run_id}"])
 
@@ -114,6 +115,6 @@ def send(webhook: str, text: str, log: Logger) -> None:
     try:
         with urlopen(request, timeout=SEND_SECONDS):  # noqa: S310
             log.info("The alert was sent.")
-    except OSError as error:  # its text may hold the address
+    except (OSError, HTTPException, ValueError) as error:  # its text may hold the address
         kind = getattr(error, "code", None) or type(error).__name__
         log.warning(f"SPARKIFY_ALERT_WEBHOOK did not take an alert ({kind}): {text}")
