@@ -110,7 +110,8 @@ class Settings(Environment):
     automation: bool = False  # whether sensors and the schedule are on unless the UI says otherwise
     schedule: str = "0 6 * * *"  # cron, of the daily refresh, in the
     timezone: str = "UTC"
-    max_age_hours: float | None = Field(None, gt=0)  # of the newest event and of the last refresh
+    # of the newest event and of the last refresh
+    max_age_hours: float | None = Field(None, ge=0.1, le=87_600)
     alert_webhook: SecretStr | None = None  # whoever knows its URL can write to the channel
     ui_url: str = "http://127.0.0.1:3000"  # where the links in alerts go
 
