@@ -36,11 +36,23 @@ from sparkify_assets_tests.s3_server import S3Server, environment
 USER_ENVIRONMENT = dict(os.environ)
 
 # What tests would often pay for, each time the same: a tenth of a second for boto3's descriptions
-# of S3, a fifth for the tables of `sql/`.
+# of S3, a fifth for the tables of `sql/`, and for a copy of it as long as nothing in it changes.
 LOADER = botocore.loaders.create_loader()
 botocore.session.create_loader = lambda search_path_string=None: LOADER
 LOAD, SHIPPED = Catalog.load, Catalog.load(SQL)
-Catalog.load = lambda sql: SHIPPED if sql == SQL else LOAD(sql)  # type: ignore[method-assign, assignment]
+READ: dict[Path, tuple[dict[Path, bytes], Catalog]] = {}
+
+
+def load_once(sql: Path) -> Catalog:
+    if sql == SQL:
+        return SHIPPED
+    files = {path: path.read_bytes() for path in sql.rglob("*.sql")}
+    if sql not in READ or READ[sql][0] != files:
+        READ[sql] = files, LOAD(sql)
+    return READ[sql][1]
+
+
+Catalog.load = load_once  # type: ignore[method-assign, assignment]
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from random import Random
 from tempfile import mkdtemp
@@ -27,11 +28,13 @@ from sparkify_assets_tests.platform import (
     RedshiftPlatform,
     failed_checks,
     failure_of,
+    instance,
 )
 from sparkify_assets_tests.test_events import NOON, visit
 from sparkify_assets_tests.test_parity import plain
 
 DAY = 86_400_000
+EVENTS = ("staging_events", "repaired_text", "events")  # the table, and what it is made from
 TITLES = ("Slow Tide", "UppgjÃ¶r", "CafÃ©", "Echo", "Don\x19t", "Plain & Simple", "A &amp; B")
 ARTISTS = ("Velvet", "BjÃ¶rk", "Pale &amp; Co")
 
@@ -257,10 +260,10 @@ def test_redshift_writes_the_rows_that_changed_and_no_others(redshift: RedshiftP
     verify_rebuilt_alike(redshift)
 
 
-@pytest.fixture
-def kept(tmp_path: Path) -> tuple[Platform, Files]:
-    """A platform that has loaded some days."""
-    platform = Platform(tmp_path)
+@pytest.fixture(scope="session")
+def kept_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Files, Path]:
+    """A platform that has loaded some days, and a copy of its folder."""
+    platform = Platform(tmp_path_factory.mktemp("kept") / "platform")
     files = Files(platform, seed=1)
     for number in range(3):
         files.song(number)
@@ -268,7 +271,16 @@ def kept(tmp_path: Path) -> tuple[Platform, Files]:
         files.new_day(20)
     assert platform.sql.is_dir()
     refresh(platform)
-    return platform, files
+    return files, Path(shutil.copytree(platform.folder, platform.folder.with_name("copy")))
+
+
+@pytest.fixture
+def kept(kept_once: tuple[Files, Path]) -> tuple[Platform, Files]:
+    """A platform that has loaded some days, as it was then, and where: its rows name its files."""
+    files, copy = deepcopy(kept_once[0]), kept_once[1]
+    shutil.rmtree(files.platform.folder)
+    shutil.copytree(copy, files.platform.folder)
+    return files.platform, files
 
 
 def test_nothing_new_is_nothing_done(kept: tuple[Platform, Files]) -> None:
@@ -280,17 +292,9 @@ def test_nothing_new_is_nothing_done(kept: tuple[Platform, Files]) -> None:
     assert platform.rows("SELECT * FROM stale_keys") == []
     first = platform.run()
     assert failed_checks(first) == failed_checks(result)
-    names = {
-        check for table in platform.catalog.assets for check in checks_of(platform, table.name)
-    }
     evaluated = first.get_asset_check_evaluations()
-    assert {(e.asset_key.to_user_string(), e.check_name) for e in evaluated} == names
-
-
-def checks_of(platform: Platform, table: str) -> set[tuple[str, str]]:
-    graph = platform.defs().resolve_asset_graph()
-    keys = graph.get_check_keys_for_assets({dg.AssetKey(table)})
-    return {(table, key.name) for key in keys}
+    keys = platform.defs().resolve_asset_graph().asset_check_keys
+    assert {dg.AssetCheckKey(e.asset_key, e.check_name) for e in evaluated} == keys
 
 
 def test_a_changed_file_of_sql_makes_its_table_again_and_what_is_made_from_it(
@@ -353,7 +357,7 @@ def test_a_table_that_somebody_altered_is_made_again(
     platform, _ = kept
     users = content(platform)["users"]
     platform.change(statement)
-    assert "users" not in unchanged(refresh(platform))
+    assert "users" not in unchanged(refresh(platform, "users"))
     assert content(platform)["users"] == users
 
 
@@ -363,21 +367,23 @@ def test_an_audit_of_all_rows_finds_what_no_count_tells(kept: tuple[Platform, Fi
     users = content(platform)["users"]
     alteration = "UPDATE users SET user_id = (SELECT MAX(user_id) FROM users)"
     platform.change(alteration)
-    assert "users" in unchanged(refresh(platform))
-    audit = platform.defs().resolve_job_def("audit").execute_in_process(raise_on_error=False)
+    assert "users" in unchanged(refresh(platform, "users"))
+    job = platform.defs().resolve_job_def("audit")
+    audit = job.execute_in_process(instance=instance(), raise_on_error=False)
     assert ("users", "unique_key") in failed_checks(audit)
-    assert "users" not in unchanged(refresh(platform))
+    assert "users" not in unchanged(refresh(platform, "users"))
     assert content(platform)["users"] == users
     platform.change(alteration)
     platform.settings["audit_days"] = 0
-    assert "users" not in unchanged(refresh(platform))
+    assert "users" not in unchanged(refresh(platform, "users"))
     assert content(platform)["users"] == users
 
 
 def test_the_job_rebuild_makes_everything_again(kept: tuple[Platform, Files]) -> None:
     platform, _ = kept
     before = content(platform)
-    rebuild = platform.defs().resolve_job_def("rebuild").execute_in_process(raise_on_error=False)
+    job = platform.defs().resolve_job_def("rebuild")
+    rebuild = job.execute_in_process(instance=instance(), raise_on_error=False)
     assert rebuild.success, failure_of(rebuild)
     assert unchanged(rebuild) == set()
     assert content(platform) == before
@@ -388,9 +394,9 @@ def test_what_a_file_says_of_its_maintenance_is_proved(kept: tuple[Platform, Fil
     platform, files = kept
     rule = "maintained by: user_id = events.user_id"
     platform.edit("star/users.sql", rule, "maintained by: user_id = events.session_id")
-    refresh(platform)
+    refresh(platform, "users")
     files.new_day(5)
-    result = platform.run()
+    result = platform.run(*EVENTS, "users")
     assert not result.success
     assert "users.sql: maintained by user_id is not true." in failure_of(result)
 
@@ -423,16 +429,16 @@ def test_a_failed_audit_of_a_part_leaves_all_of_the_table(kept: tuple[Platform, 
     platform, files = kept
     before = content(platform)
     platform.edit("star/users.sql", "latest.user_id,", "NULLIF(latest.user_id, 9) AS user_id,")
-    refresh(platform)
+    refresh(platform, "users")
     made = [*files.events(3), {**EVENT, "userId": 9, "sessionId": 99, "ts": NOON}]
     path = platform.log_data / "nine.json"
     path.write_text("\n".join(map(json.dumps, made)))
-    result = platform.run()
+    result = platform.run(*EVENTS, "users")
     assert not result.success
     assert "users was not published. Check null_keys: 1 violating row." in failure_of(result)
     assert content(platform)["users"] == before["users"]
     path.write_text("\n".join(map(json.dumps, made[:-1])))
-    refresh(platform)
+    refresh(platform, *EVENTS, "users")
     assert content(platform)["users"] == sorted(set(content(platform)["users"]), key=repr)
 
 
@@ -442,7 +448,7 @@ def test_texts_that_are_repaired_later(kept: tuple[Platform, Files]) -> None:
     platform.write_events([song], name="later.json")
     refresh(platform, "staging_events", "events")
     assert platform.rows("SELECT song FROM events WHERE session_id = 77") == [("ChloÃ«",)]
-    refresh(platform)
+    assert platform.make("songplays").success
     assert platform.rows("SELECT song, artist FROM songplays WHERE session_id = 77") == [
         ("Chloë", "Zoë")
     ]
@@ -472,17 +478,17 @@ def test_a_warning_stands_as_long_as_its_rows_do(kept: tuple[Platform, Files]) -
     first, *others = path.read_text().splitlines()
     twin = json.dumps(json.loads(first) | {"status": 404})
     (platform.log_data / "twin.json").write_text(twin)
-    assert ("events", "one_version") in failed_checks(refresh(platform))
+    assert ("events", "one_version") in failed_checks(refresh(platform, *EVENTS))
     files.new_day(3)
-    assert ("events", "one_version") in failed_checks(refresh(platform))
-    assert ("events", "one_version") in failed_checks(refresh(platform))
+    assert ("events", "one_version") in failed_checks(refresh(platform, *EVENTS))
+    assert ("events", "one_version") in failed_checks(refresh(platform, *EVENTS))
     (platform.log_data / "twin.json").write_text(others[0])
-    assert ("events", "one_version") not in failed_checks(refresh(platform))
+    assert ("events", "one_version") not in failed_checks(refresh(platform, *EVENTS))
 
 
 def test_a_file_without_a_sound_record_is_summed_up(kept: tuple[Platform, Files]) -> None:
     platform, _ = kept
     (platform.log_data / "broken.json").write_text("no record")
-    refresh(platform)
+    refresh(platform, *EVENTS, "load_summary")
     query = "SELECT rows_rejected FROM load_summary WHERE table_name = 'staging_events'"
     assert platform.rows(query) == [(1,)]
