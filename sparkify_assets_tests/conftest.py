@@ -14,6 +14,7 @@ import botocore.session
 import pytest
 import trustme
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 from redshift_connector.cursor import Cursor
 
 from benchmarks import simulator
@@ -34,6 +35,16 @@ from sparkify_assets_tests.redshift_server import RedshiftServer
 from sparkify_assets_tests.s3_server import S3Server, environment
 
 USER_ENVIRONMENT = dict(os.environ)
+
+# Property tests try the same examples each time. For others, and 20 times as many:
+# pytest --hypothesis-profile=search -k "equals_rebuilt or streams or damaged_bytes or any_mix"
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+)
+settings.register_profile(
+    "search", settings.get_profile("repeatable"), derandomize=False, max_examples=2_000
+)
+settings.load_profile("repeatable")
 
 # What tests would often pay for, each time the same: a tenth of a second for boto3's descriptions
 # of S3, a fifth for the tables of `sql/`, and for a copy of it as long as nothing in it changes.

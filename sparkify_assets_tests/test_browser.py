@@ -23,7 +23,8 @@ from sparkify_assets_tests.chromium import (
 from sparkify_assets_tests.lineage import GROUPS, UPSTREAM
 from sparkify_assets_tests.processes import Server, checkout, dagster_dev, wait_for
 
-WINDOW = ViewportSize(width=3600, height=5000)  # the whole graph, at a zoom that writes it out
+WINDOW = ViewportSize(width=1400, height=1600)
+WHOLE_GRAPH = ViewportSize(width=3600, height=5000)  # at a zoom that writes it out
 pytestmark = [pytest.mark.browser, needs_chromium]
 
 MATERIALIZED = UPSTREAM.keys() - GROUPS["source"]
@@ -120,6 +121,7 @@ def node(page: Page, asset: str) -> Locator:
 
 def open_graph(page: Page, server: Server) -> None:
     """Opens the global lineage graph, all groups expanded."""
+    page.set_viewport_size(WHOLE_GRAPH)
     page.goto(server.url)
     page.get_by_role("link", name=re.compile(r"\bLineage$")).click()
     expect(page.locator("foreignObject").filter(has_text="marts")).to_be_visible()
@@ -186,6 +188,7 @@ def test_one_check_is_executed_alone(page: Page, server: Server) -> None:
     run = run_started_by(server, button(page, "Execute").click)
     assert run.materialized == set()
     assert run.checked == {("songplays", "unique_key"): True}
+    page.reload()  # it would look for the result by itself, some time
     expect(page.locator(f"a[href*='{run.id}']").first).to_be_visible()
     expect(page.get_by_text("Passed", exact=True)).to_be_visible()
 

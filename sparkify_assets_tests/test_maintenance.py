@@ -13,9 +13,8 @@ from unittest.mock import ANY
 
 import dagster as dg
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from sparkify_assets import maintenance
 from sparkify_assets.catalog import Table
@@ -115,127 +114,103 @@ class Files:
         (self.platform.song_data / f"{number:03}.json").write_text(json.dumps(SONG | song))
 
 
-def machine(make: Callable[[], Platform]) -> type[RuleBasedStateMachine]:
-    """What happens to a platform, in any order."""
+class Life(Files):
+    """What happens to a platform; what exactly, is by chance."""
 
-    class Maintenance(RuleBasedStateMachine):
-        @initialize(seed=st.integers(0, 10_000))
-        def first_load(self, seed: int) -> None:
-            self.platform = make()
-            self.files = Files(self.platform, seed)
-            for number in range(3):
-                self.files.song(number)
-            self.files.new_day(40)
-            refresh(self.platform, *self.platform.sql_tables())
+    def a_day_comes(self) -> None:
+        self.new_day(self.rng.randint(1, 5))
 
-        @rule(visits=st.integers(1, 5))
-        def a_day_comes(self, visits: int) -> None:
-            self.files.new_day(visits)
+    def a_day_is_replaced(self) -> None:
+        self.write(self.some_day(), visits=4)
 
-        @rule()
-        def a_day_is_replaced(self) -> None:
-            self.files.write(self.files.some_day(), visits=4)
+    def a_day_is_mended(self) -> None:
+        path = self.some_day()
+        path.write_text(path.read_text().replace('"free"', '"paid"') + "\n")
 
-        @rule()
-        def a_day_is_mended(self) -> None:
-            path = self.files.some_day()
-            path.write_text(path.read_text().replace('"free"', '"paid"') + "\n")
+    def a_day_is_deleted(self) -> None:
+        if len(list(self.platform.log_data.iterdir())) > 1:
+            self.some_day().unlink()
 
-        @rule()
-        def a_day_is_deleted(self) -> None:
-            if len(list(self.platform.log_data.iterdir())) > 1:
-                self.files.some_day().unlink()
+    def a_day_is_copied(self) -> None:
+        self.number += 1
+        shutil.copy(self.some_day(), self.platform.log_data / f"{self.number}.json")
 
-        @rule()
-        def a_day_is_copied(self) -> None:
-            self.files.number += 1
-            shutil.copy(self.files.some_day(), self.platform.log_data / f"{self.files.number}.json")
+    def an_empty_file_comes(self) -> None:
+        self.number += 1
+        (self.platform.log_data / f"{self.number:03}.json").write_text("")
 
-        @rule()
-        def an_empty_file_comes(self) -> None:
-            self.files.number += 1
-            (self.platform.log_data / f"{self.files.number:03}.json").write_text("")
+    def a_song_comes_or_changes(self) -> None:
+        self.song(self.rng.randint(0, 9))
 
-        @rule(data=st.data())
-        def somebody_drops_a_table(self, data: st.DataObject) -> None:
-            table = data.draw(st.sampled_from(self.platform.catalog.derived))
-            self.platform.change(f"DROP TABLE IF EXISTS {table.name}")
+    def somebody_drops_a_table(self) -> None:
+        table = self.rng.choice(self.platform.catalog.derived)
+        self.platform.change(f"DROP TABLE IF EXISTS {table.name}")
 
-        @rule(number=st.integers(0, 9))
-        def a_song_comes_or_changes(self, number: int) -> None:
-            self.files.song(number)
+    def a_file_of_sql_changes(self) -> None:
+        table = self.rng.choice(self.platform.catalog.derived)
+        table.path.write_text(table.path.read_text(encoding="utf-8") + "\n-- again\n")
 
-        @rule(data=st.data())
-        def a_file_of_sql_changes(self, data: st.DataObject) -> None:
-            table = data.draw(st.sampled_from(self.platform.catalog.derived))
-            table.path.write_text(table.path.read_text(encoding="utf-8") + "\n-- again\n")
+    def some_tables_are_materialized(self) -> None:
+        names = self.platform.sql_tables()
+        self.platform.run(*self.rng.sample(names, self.rng.randint(1, len(names) // 2)))
 
-        @rule(data=st.data())
-        def some_tables_are_materialized(self, data: st.DataObject) -> None:
-            names = st.sampled_from(self.platform.sql_tables())
-            self.platform.run(*data.draw(st.lists(names, min_size=1, unique=True)))
+    def a_run_breaks_off(self) -> None:
+        name = self.rng.choice(self.platform.sql_tables())
+        with pytest.MonkeyPatch.context() as patch:
+            record = maintenance.Upkeep.record
 
-        @rule(data=st.data())
-        def a_run_breaks_off(self, data: st.DataObject) -> None:
-            name = data.draw(st.sampled_from(self.platform.sql_tables()))
-            with pytest.MonkeyPatch.context() as patch:
-                record = maintenance.Upkeep.record
+            def failing(upkeep: maintenance.Upkeep, *args: Any, **options: Any) -> None:
+                record(upkeep, *args, **options)
+                if upkeep.table.name == name:
+                    raise KeyboardInterrupt
 
-                def failing(upkeep: maintenance.Upkeep, *args: Any, **options: Any) -> None:
-                    record(upkeep, *args, **options)
-                    if upkeep.table.name == name:
-                        raise KeyboardInterrupt
-
-                patch.setattr(maintenance.Upkeep, "record", failing)
-                with suppress(KeyboardInterrupt):
-                    self.platform.run(*self.platform.sql_tables())
-
-        def teardown(self) -> None:
-            if not hasattr(self, "platform"):
-                return
-            found = failed_checks(refresh(self.platform, *self.platform.sql_tables()))
-            again = verify_rebuilt_alike(self.platform)
-            derived = [table.name for table in self.platform.catalog.derived]
-            assert {check for check in found if check[0] in derived} == failed_checks(again)
-
-    return Maintenance
+            patch.setattr(maintenance.Upkeep, "record", failing)
+            with suppress(KeyboardInterrupt):
+                self.platform.run(*self.platform.sql_tables())
 
 
-def run_machine(make: Callable[[], Platform], examples: int, steps: int) -> None:
-    run_state_machine_as_test(
-        machine(make),
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+# All of it in any order. The first example that is tried is seed 0 in the order of the class.
+seeds = st.integers(0, 10_000)
+orders = st.permutations([thing for name, thing in vars(Life).items() if not name.startswith("_")])
 
 
-def test_incremental_equals_rebuilt(tmp_path: Path) -> None:
-    def make() -> Platform:
-        platform = Platform(Path(mkdtemp(dir=tmp_path)))
-        assert platform.sql.is_dir()
-        return platform
+def verify_incremental_equals_rebuilt(
+    platform: Platform, seed: int, order: list[Callable[[Life], None]]
+) -> None:
+    life = Life(platform, seed)
+    for number in range(3):
+        life.song(number)
+    life.new_day(40)
+    refresh(platform, *platform.sql_tables())
+    for thing in order:
+        thing(life)
+    found = failed_checks(refresh(platform, *platform.sql_tables()))
+    again = verify_rebuilt_alike(platform)
+    derived = [table.name for table in platform.catalog.derived]
+    assert {check for check in found if check[0] in derived} == failed_checks(again)
 
-    run_machine(make, examples=3, steps=8)
+
+@settings(max_examples=settings().max_examples // 50)
+@given(seed=seeds, order=orders)
+def test_incremental_equals_rebuilt(
+    tmp_path: Path, seed: int, order: list[Callable[[Life], None]]
+) -> None:
+    platform = Platform(Path(mkdtemp(dir=tmp_path)))
+    assert platform.sql.is_dir()
+    verify_incremental_equals_rebuilt(platform, seed, order)
 
 
 @pytest.mark.faults
-def test_incremental_equals_rebuilt_on_redshift(request: pytest.FixtureRequest) -> None:
-    platforms: list[RedshiftPlatform] = []
-
-    def make() -> Platform:
-        platforms.append(request.getfixturevalue("redshift"))
-        platform = platforms[-1]
-        for folder in (platform.song_data, platform.log_data, platform.sql):
-            shutil.rmtree(folder, ignore_errors=True)
-        platform.change(f"DROP SCHEMA IF EXISTS {platform.schema} CASCADE")
-        shutil.copytree(SQL, platform.sql)
-        return platform
-
-    run_machine(make, examples=1, steps=6)
+@settings(max_examples=settings().max_examples // 100)
+@given(seed=seeds, order=orders)
+def test_incremental_equals_rebuilt_on_redshift(
+    redshift: RedshiftPlatform, seed: int, order: list[Callable[[Life], None]]
+) -> None:
+    for folder in (redshift.song_data, redshift.log_data, redshift.sql):
+        shutil.rmtree(folder, ignore_errors=True)
+    redshift.change(f"DROP SCHEMA IF EXISTS {redshift.schema} CASCADE")
+    shutil.copytree(SQL, redshift.sql)
+    verify_incremental_equals_rebuilt(redshift, seed, order)
 
 
 def test_redshift_writes_the_rows_that_changed_and_no_others(redshift: RedshiftPlatform) -> None:
