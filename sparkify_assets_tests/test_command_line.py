@@ -1,11 +1,13 @@
 """The commands of the README, run as a user runs them, in a folder of their own."""
 
+import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from sparkify_assets.definitions import PACKAGE, SQL
 from sparkify_assets_tests.platform import ASSETS, GROUPS, RedshiftPlatform
 from sparkify_assets_tests.processes import checkout, run
 
@@ -98,3 +100,20 @@ def test_definitions_validate_without_a_warning(home: Path, command: str) -> Non
     assert done.returncode == 0, done.stdout
     ours = [line for line in done.stdout.splitlines() if "Warning" in line and "click" not in line]
     assert ours == []
+
+
+def test_what_dg_scaffolds_is_loaded(tmp_path: Path) -> None:
+    home = tmp_path / "project"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, home / PACKAGE.name, ignore=ignored)
+    shutil.copytree(SQL, home / "sql")
+    shutil.copy(PACKAGE.parent / "pyproject.toml", home)
+    here = {"PYTHONPATH": str(home)}
+    made = run(home, "dg scaffold defs dagster.schedule nightly.py", **here)
+    assert made.returncode == 0, made.stdout
+    listed = run(home, "dg list defs --json", **here)
+    assert listed.returncode == 0, listed.stdout
+    known = json.loads(listed.stdout[listed.stdout.index("{") :])
+    assert {"nightly", "daily_refresh"} == {each["name"] for each in known["schedules"]}
+    tree = run(home, "dg list component-tree", **here)
+    assert tree.returncode == 0, tree.stdout

@@ -1,0 +1,1 @@
+"""What `dg scaffold defs` adds: everything in this folder is loaded."""
