@@ -91,7 +91,8 @@ def members_of(item: LocalFile, stream: FileIO) -> Iterator[Member]:
     head = stream.read(16)
     stream.seek(0)
     if head.startswith(ZIP):
-        yield from _zipped(item, stream, guarded)
+        for member, expected in _zipped(item, stream):
+            yield member._replace(blocks=guarded("in a zip archive", member.blocks, expected))
         return
     blocks = _read(stream)
     for kind, begin, unpack in PACKED:
@@ -100,14 +101,12 @@ def members_of(item: LocalFile, stream: FileIO) -> Iterator[Member]:
     yield Member("", item.size, blocks)
 
 
-def _zipped(
-    item: LocalFile, stream: FileIO, guarded: Callable[[str, Iterator[bytes], int], Iterator[bytes]]
-) -> Iterator[Member]:
+def _zipped(item: LocalFile, stream: FileIO) -> Iterator[tuple[Member, int]]:
+    """The members of an archive, and how many bytes each says that it has."""
     try:
         archive = zipfile.ZipFile(stream)
     except (EOFError, *BROKEN) as error:
-        blocks = guarded("a zip archive", _failing(error), item.size * USUAL_RATIO)
-        yield Member("", item.size, blocks)
+        yield Member("", item.size, _failing(error)), item.size * USUAL_RATIO
         return
     names = set[str]()
     for info in archive.infolist():
@@ -118,10 +117,9 @@ def _zipped(
         while name in names:
             name += "#"
         names.add(name)
-        blocks = guarded("in a zip archive", _member(archive, info), info.file_size)
-        yield Member(name, info.compress_size, blocks)
+        yield Member(name, info.compress_size, _member(archive, info)), info.file_size
     if not names:
-        yield Member("", item.size, iter(()))
+        yield Member("", item.size, iter(())), 0
 
 
 def _failing(error: Exception) -> Iterator[bytes]:

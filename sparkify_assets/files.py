@@ -1,7 +1,7 @@
-"""How files are written that people keep: never over what is no regular file, and never half.
+"""Writes files that people keep: whole or not at all, and only over a regular file.
 
-A link is followed to what it leads to. Whatever else has the name of a file that is to be written
-(a folder, a pipe, a device) is somebody's own, and opening it may block for ever.
+A link is followed. A folder, a pipe or a device with the name of the file is somebody else's, and
+opening it might block for ever.
 """
 
 import errno
@@ -12,11 +12,7 @@ from pathlib import Path
 
 
 def writable(path: Path) -> Path:
-    """Where a path leads, to be written.
-
-    Raises:
-        OSError: something is there that is no regular file, or nobody may look.
-    """
+    """What a path leads to; raises OSError if it is no regular file, or cannot be looked at."""
     target = Path(os.path.realpath(path))
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(target.lstat().st_mode):
@@ -25,11 +21,7 @@ def writable(path: Path) -> Path:
 
 
 def replace(path: Path, text: str) -> None:
-    """Puts a text into a file, whole or not at all.
-
-    Raises:
-        OSError: it cannot be written; what was there is as it was, and nothing is beside it.
-    """
+    """Replaces the text of a file; raises OSError, and leaves what was there, if it cannot."""
     target = writable(path)
     beside = target.with_name(f".sparkify_assets-{os.getpid()}")
     try:

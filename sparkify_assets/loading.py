@@ -117,7 +117,13 @@ class StagingLoad:
     def write(self, session: Session, upkeep: Upkeep) -> Load:
         """Writes rows, rejected records and history, in the session's transaction."""
         for ledger in self.catalog.ledgers:
-            _ensure_ledger(session, ledger)
+            if difference := session.shape(ledger):
+                raise SparkifyError(
+                    f"{ledger.name} was made by another version of Sparkify: {difference}. Choose "
+                    "a new warehouse, or drop its tables and load everything again."
+                )
+            if difference is None:
+                session.create(ledger)
         plan = self.plan(session)
         last_id = session.rows(f"SELECT COALESCE(MAX(object_id), 0) AS n FROM {HISTORY}")[0]["n"]
         if {item.uri for item in plan.to_read} != {one.file.uri for one in self._landed}:
@@ -277,14 +283,3 @@ class StagingLoad:
         load.version = hashlib.sha256(repr(sorted(versions.items())).encode()).hexdigest()[:16]
         load.seconds = time.monotonic() - self._started
         return load
-
-
-def _ensure_ledger(session: Session, ledger: Table) -> None:
-    difference = session.shape(ledger)
-    if difference is None:
-        session.create(ledger)
-    elif difference:
-        raise SparkifyError(
-            f"{ledger.name} was made by another version of Sparkify: {difference}. "
-            "Choose a new warehouse, or drop its tables and load everything again."
-        )

@@ -1,4 +1,4 @@
-"""Temporary folders that are always removed: at the end, or after a kill by the next load."""
+"""Temporary folders that are always removed: at their end, or, after a kill, by the next one."""
 
 import fcntl
 import shutil
@@ -13,7 +13,7 @@ MARKER = ".lock"  # held by the process that made the folder, as long as it live
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """An empty folder for the time of the block; removes those of processes that are no more."""
+    """An empty folder for the duration of the block; removes those that dead processes left."""
     for marker in Path(gettempdir()).glob(f"{NAME}*/{MARKER}"):
         with suppress(OSError), marker.open() as lock:  # in use, somebody else's, or gone
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

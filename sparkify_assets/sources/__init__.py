@@ -12,14 +12,11 @@ SAMPLE_DATA = Path(__file__).resolve().parents[1] / "sample"  # made by benchmar
 
 def sources_of(settings: Settings) -> dict[str, Source]:
     """The two sources by name: where the settings say, or the sample data of the package."""
-    chosen = {
-        "song_files": ("SPARKIFY_SONG_DATA", settings.song_data, "song_data"),
-        "event_files": ("SPARKIFY_LOG_DATA", settings.log_data, "log_data"),
-    }
     sources: dict[str, Source] = {}
-    for name, (variable, place, sample) in chosen.items():
+    for name, setting in {"song_files": "song_data", "event_files": "log_data"}.items():
+        variable, place = f"SPARKIFY_{setting.upper()}", getattr(settings, setting)
         if place is None:
-            sources[name] = FolderSource(name, None, SAMPLE_DATA / sample)
+            sources[name] = FolderSource(name, None, SAMPLE_DATA / setting)
         elif not place.startswith("s3://"):
             sources[name] = FolderSource(name, variable, _folder(place))
         else:

@@ -1,6 +1,5 @@
 """A folder of an S3 bucket, as a source."""
 
-import os
 import random
 import time
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ from typing import Any, ClassVar
 from botocore.exceptions import HTTPClientError, IncompleteReadError
 from dagster_aws.s3.sensor import get_objects
 
-from sparkify_assets.errors import SparkifyError
 from sparkify_assets.s3_access import ATTEMPTS, CONNECTIONS, s3_client, s3_errors_explained
 from sparkify_assets.scratch import scratch_folder
 from sparkify_assets.sources.base import (
@@ -64,18 +62,13 @@ class S3Source(Source):
     def fetched(self, objects: list[InputObject]) -> Iterator[list[LocalFile]]:
         with scratch_folder() as folder:
             wanted = [(item, folder / str(number)) for number, item in enumerate(objects)]
-            try:
-                self._fetch(wanted)
-                files = []
-                for item, path in wanted:
-                    status = path.stat()
-                    if status.st_size != item.size:
-                        raise changed(item)
-                    files.append(LocalFile(item.uri, item.size, file_version(status), path))
-            except OSError as error:
-                raise SparkifyError(
-                    f"{self.name}: objects cannot be fetched into {folder}: {error.strerror}"
-                ) from None
+            self._fetch(wanted)
+            files = []
+            for item, path in wanted:
+                status = path.stat()
+                if status.st_size != item.size:
+                    raise changed(item)
+                files.append(LocalFile(item.uri, item.size, file_version(status), path))
             yield files
 
     @cached_property
@@ -100,16 +93,11 @@ class S3Source(Source):
         """Copies a part of an object into its place in the file; retries if the body breaks off."""
         end = min(start + PART_BYTES, item.size)
         part = {} if end - start == item.size else {"Range": f"bytes={start}-{end - 1}"}
-        with (
-            s3_errors_explained(item.uri),
-            open(os.open(path, os.O_CREAT | os.O_WRONLY), "wb") as file,  # noqa: PTH123
-        ):
+        path.touch()  # other parts may have made it
+        with s3_errors_explained(item.uri), path.open("r+b") as file:
             for attempt in range(ATTEMPTS):
                 answer = self._client.get_object(
-                    Bucket=self.bucket,
-                    Key=self._key(item.uri),
-                    IfMatch=f'"{item.version}"',
-                    **part,
+                    Bucket=self.bucket, Key=self._key(item.uri), IfMatch=f'"{item.version}"', **part
                 )
                 file.seek(start)
                 try:

@@ -1,7 +1,7 @@
-"""Where rows land on their way into the warehouse: a DuckDB file of their own.
+"""Where rows land on their way into the warehouse: in a DuckDB file of their own.
 
-Fetching and reading may take long, and the warehouse is not locked meanwhile. Both engines take
-the rows from here, and the connections of both DuckDB files have the settings below.
+So the warehouse is not locked while objects are fetched and read. Both engines take the rows from
+here. The settings below are those of every connection to DuckDB.
 """
 
 from collections.abc import Iterator, Sequence
@@ -53,7 +53,7 @@ def insert_rows(
 
 
 class Landing:
-    """Rows of tables, in a DuckDB file. Objects are numbered from 1 here."""
+    """Rows of tables, in a DuckDB file; the ids of objects begin at 1 here."""
 
     def __init__(self, folder: Path, tables: Sequence[Table]) -> None:
         self.path = folder / "landing.duckdb"
@@ -71,17 +71,13 @@ class Landing:
 
 
 def landed_columns(after_id: int) -> str:
-    """SELECT list for landed rows; `after_id` is added to the numbers of objects."""
+    """SELECT list for landed rows, with `after_id` added to the ids of objects."""
     return f"* REPLACE (object_id + {int(after_id)} AS object_id)" if after_id else "*"
 
 
 @contextmanager
 def landing_for(tables: Sequence[Table]) -> Iterator[Landing]:
-    """A place for rows of tables to land, for the time of the block.
-
-    Raises:
-        SparkifyError: the temporary folder cannot take them.
-    """
+    """A landing for rows of tables; raises SparkifyError if the temporary folder has no room."""
     try:
         with scratch_folder() as folder:
             landing = Landing(folder, tables)

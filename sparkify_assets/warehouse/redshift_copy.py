@@ -1,7 +1,7 @@
-"""How rows get into Redshift: as compressed files in S3, and one COPY a table.
+"""Copies rows into Redshift: from compressed files in S3, by one COPY for each table.
 
-A manifest says which files are copied, all of them or none, and the count of rows must be right.
-The files exist only while a load runs.
+A manifest lists the files, so that all of them are copied or none; then the rows are counted. The
+files exist only while a load runs.
 """
 
 import json
@@ -23,7 +23,7 @@ from sparkify_assets.warehouse.base import Session
 from sparkify_assets.warehouse.landing import Landing, landed_columns
 
 DELETED_AT_ONCE = 1_000  # files: S3 takes no more
-ROWS_IN_ONE_FILE = 10_000  # from so many on, they are spread over all slices
+ROWS_IN_ONE_FILE = 10_000  # more are spread over all slices
 WRITING = (
     "s3:PutObject, s3:AbortMultipartUpload and s3:DeleteObject, and s3:ListBucket on the bucket"
 )
@@ -32,8 +32,8 @@ WRITING = (
 class WorkFolder:
     """The part of `SPARKIFY_S3_WORK` that belongs to one schema, used under the schema's lock.
 
-    It is emptied first of what a killed process left there. A process that has lost the connection
-    has lost the lock, too, without knowing it: so `discard` removes only what was written here.
+    What a killed process left there is removed first. A process that has lost its connection has
+    lost the lock too, without knowing it: so `discard` removes only what was written here.
     """
 
     def __init__(self, uri: str) -> None:
@@ -75,11 +75,7 @@ class WorkFolder:
 def copy_landed(
     session: Session, landing: Landing, after_id: int, work_uri: str, settings: RedshiftSettings
 ) -> None:
-    """Copies the rows that landed into their tables, by way of files in a work folder.
-
-    Raises:
-        SparkifyError: not every row was copied.
-    """
+    """Copies the rows that landed into their tables; raises SparkifyError if any is missing."""
     work = WorkFolder(work_uri)
     role = "default" if settings.copy_role == "default" else literal(settings.copy_role)
     region = f" REGION {literal(work.region)}" if work.region else ""
@@ -108,12 +104,12 @@ def copy_landed(
                     f"written to {work.uri}"
                 )
     finally:
-        with suppress(SparkifyError):  # whatever stays is removed by the next load, or it says why
+        with suppress(SparkifyError):  # the next load removes what is left, or says why not
             work.discard()
 
 
 def _files_of(table: Table, landing: Landing, after_id: int, parts: int) -> Iterator[Path]:
-    """Compressed files of a table's rows, each written when the one before it was taken."""
+    """Compressed files of a table's rows, each written when it is asked for."""
     for part in range(parts):
         path = landing.path.with_name(f"{table.name}-{part}.json.gz")
         landing.connection.execute(
@@ -125,7 +121,7 @@ def _files_of(table: Table, landing: Landing, after_id: int, parts: int) -> Iter
 
 
 def literal(text: str) -> str:
-    """Text as an SQL literal, where no parameter can stand; an error if it could end one."""
+    """Text as an SQL literal, where SQL takes no parameter; an error if it could end one."""
     if not text.isprintable() or "'" in text or "\\" in text:
         raise SparkifyError(f"{text!r} holds characters that cannot be part of a statement.")
     return f"'{text}'"
