@@ -23,14 +23,14 @@ from sparkify_assets.sources.base import LocalFile, address_of, is_hidden
 
 BLOCK_BYTES = 1024 * 1024
 PACKED_BYTES = 128 * 1024
-USUAL_RATIO = 10  # of JSON to the same packed
-MOST_RATIO = 200  # logs are packed 10 to 50 to one
-FREE_BYTES = 1024**3  # so much may be unpacked whatever the ratio
+USUAL_RATIO = 10  # of JSON to its compressed form
+MOST_RATIO = 200  # logs are compressed 10 to 50 times
+FREE_BYTES = 1024**3  # may be unpacked whatever the ratio
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and without
-AGAIN = "Copy it here again, or pack it anew"
+AGAIN = "Copy it here again, or compress it again"
 BROKEN = (
     OSError,
-    RuntimeError,  # an encrypted archive, or a method of packing that is not known
+    RuntimeError,  # an encrypted archive, or an unknown method of compression
     ValueError,
     zlib.error,
     lzma.LZMAError,
@@ -81,11 +81,10 @@ def members_of(item: LocalFile, stream: FileIO) -> Iterator[Member]:
                     )
                 yield block
         except EOFError:  # what came before is right, and how much is lost is unknown
-            lost = 1 if size else expected
-            raise Damaged(f"{kind}, and the end is missing", lost) from None
+            raise Damaged(f"{kind}, and the end is missing", 1 if size else expected) from None
         except BROKEN as error:
             if isinstance(error, OSError) and error.errno:
-                raise  # not of the object, but of the disk
+                raise  # the disk's fault, not the object's
             raise Damaged(f"{kind}, and cannot be unpacked: {error}", max(size, expected)) from None
 
     head = stream.read(16)
@@ -102,7 +101,7 @@ def members_of(item: LocalFile, stream: FileIO) -> Iterator[Member]:
 
 
 def _zipped(item: LocalFile, stream: FileIO) -> Iterator[tuple[Member, int]]:
-    """The members of an archive, and how many bytes each says that it has."""
+    """The members of an archive, each with the size that it claims to have unpacked."""
     try:
         archive = zipfile.ZipFile(stream)
     except (EOFError, *BROKEN) as error:
@@ -128,7 +127,7 @@ def _failing(error: Exception) -> Iterator[bytes]:
 
 
 def _read(stream: Any) -> Iterator[bytes]:
-    """The blocks of a stream, also those before damage, which `read` would throw away."""
+    """The blocks of a stream, including those before damage, which `read` would throw away."""
     read = getattr(stream, "read1", stream.read)
     return iter(partial(read, BLOCK_BYTES), b"")
 

@@ -16,7 +16,7 @@ from sparkify_assets.wording import counted
 
 MEMBER = "!/"  # between the URI of an archive and the name of a member
 MOST_KEPT_BYTES = 128 * 1024 * 1024  # of records rejected in one object
-REJECTION_BYTES = 1024  # that a rejection takes beside its text
+REJECTION_BYTES = 1024  # of a rejection without its text
 SAMPLES = 3
 MOST_KEYS = 1_000  # that are counted one by one
 SHOWN = 40  # characters of a key and of its example
@@ -62,7 +62,7 @@ class ReadObject(Counts):
 
     @property
     def uri(self) -> str:
-        """The object in load_history."""
+        """What load_history calls the object."""
         return f"{self.file.uri}{MEMBER}{self.name}" if self.name else self.file.uri
 
     def add(self, block: bytes) -> bool:
@@ -166,7 +166,7 @@ class Keys:
         return records if len(by_name) < len(members) else 0
 
     def unknown(self, table: Table) -> list[str]:
-        """The keys that no column of the table takes, each with its count and an example."""
+        """The keys without a column in the table, each with its count and an example."""
         known = {column.key for column in json_columns(table)}
         return [
             f"{printable(name)[:SHOWN]} ({counted(records, 'record')}, "
@@ -176,6 +176,6 @@ class Keys:
         ]
 
     def missing(self, table: Table) -> list[str]:
-        """The keys of columns that are in no record."""
+        """The keys of columns that no record has."""
         wanted = [column.key for column in json_columns(table)] if self._found else []
         return [key for key in wanted if key not in self._found]

@@ -34,7 +34,7 @@ from sparkify_assets.errors import SparkifyError
 
 
 class RunHistory(DagsterSqliteStorage):
-    """The databases of a folder, made if they are missing."""
+    """The databases in a folder, created if they are missing."""
 
     def __init__(self, base_dir: str, inst_data: Any = None) -> None:
         folder = Path(base_dir).absolute()
@@ -57,8 +57,8 @@ class RunHistory(DagsterSqliteStorage):
 class _Runs(SqliteRunStorage):
     """Which runs there are, and which of them have a process.
 
-    The lock of a run is a byte of one file: unlike with `flock`, no process that a run has forked
-    keeps it. But a process that closes the file gives up all of its locks.
+    The lock of a run is on one byte of a file: unlike `flock`, it is not kept by the processes that
+    a run has forked. But a process that closes the file gives up all of its locks.
     """
 
     held: ClassVar[list[IO[bytes]]] = []
@@ -92,7 +92,7 @@ class _Runs(SqliteRunStorage):
 
 
 class _Events(SqliteEventLogStorage):
-    """What runs tell: a file for each run, and one for all."""
+    """The events of runs: a file for each run, and one for all."""
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
@@ -115,7 +115,7 @@ class Launcher(dg.DefaultRunLauncher):
     supports_check_run_worker_health = True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Whether the process of a run that has started is still there."""
+        """Whether the process of a started run is still alive."""
         runs = self._instance.run_storage
         if isinstance(runs, _Runs) and not runs.has_process(run.run_id):
             return CheckRunHealthResult(WorkerStatus.FAILED, "its process has ended")

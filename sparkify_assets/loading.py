@@ -25,7 +25,7 @@ from sparkify_assets.warehouse.base import Row, Session, Warehouse
 from sparkify_assets.warehouse.landing import Landing, insert_rows, landing_for
 from sparkify_assets.wording import launch_command
 
-BATCH_BYTES = 512 * 1024 * 1024  # of objects on disk at the same time
+BATCH_BYTES = 512 * 1024 * 1024  # on disk at the same time, beside one object of any size
 DISK_BLOCK = 4096  # what the smallest file takes
 PROGRESS_SECONDS = 5.0
 FEW_RECORDS = 10  # may always be rejected: a few bad lines do not mean a wrong source
@@ -147,7 +147,7 @@ class StagingLoad:
         return load
 
     def plan(self, session: Session) -> _Plan:
-        """What is to be done; an error where that would lose rows, or load some twice."""
+        """What there is to do; an error if that would lose rows, or load some twice."""
         history = self._history(session)
         within = self.source.within(self.prefix)
         listed = {uri: self._listed.get(self._file_of(uri)) for uri in history}
@@ -155,7 +155,7 @@ class StagingLoad:
             u for u, item in listed.items() if item and item.version == history[u]["version"]
         }
         unchanged = {listed[uri] for uri in current}
-        # of an archive that was read as it is now, a member in another version has left it
+        # a member of another version is no longer in its archive, if that was read as it is now
         vanished = sorted(
             uri
             for uri, item in listed.items()
@@ -176,7 +176,7 @@ class StagingLoad:
         )
 
     def _keeping_what_left(self, plan: _Plan) -> _Plan:
-        """The plan without forgetting what was a member of a changed archive and is none now."""
+        """The plan, but members that are no longer in a changed archive keep their rows."""
         read = {one.uri for one in self._landed}
         left = {row["uri"]: row for row in plan.forgotten if row["uri"] not in read}
         return plan._replace(
@@ -195,7 +195,7 @@ class StagingLoad:
         return {row["uri"]: row for row in rows}
 
     def _must_rebuild(self, session: Session, history: dict[str, Row], vanished: list[str]) -> bool:
-        """Whether everything must be read again; an error where that would lose rows."""
+        """Whether everything must be read again; an error if that would lose rows."""
         name, source = self.table.name, self.source
         full_reload = launch_command(name, full_reload=True)
         for root in sorted({row["source_root"] for row in history.values()} - {source.root}):
@@ -225,13 +225,13 @@ class StagingLoad:
         return True
 
     def _file_of(self, uri: str) -> str:
-        """The listed file that an object is, or is a member of; its own URI if there is none."""
+        """The listed file that an object is, or is a member of; otherwise its own URI."""
         ends = (match.start() for match in re.finditer(re.escape(MEMBER), uri))
         files = (uri[:end] for end in ends)
         return uri if uri in self._listed else next((f for f in files if f in self._listed), uri)
 
     def _land(self, objects: list[ReadObject]) -> None:
-        """Lands the rejected records and the history of objects that were read."""
+        """Puts the rejected records and the history of objects into the landing."""
         now = datetime.now(UTC).replace(tzinfo=None)
         rejected: list[tuple[object, ...]] = []
         history: list[tuple[object, ...]] = []

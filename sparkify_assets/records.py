@@ -20,7 +20,7 @@ TOO_DEEP = "nested too deeply"
 
 SEPARATORS = re.compile("[ \t\r\n\v\f,\\[\\]\ufeff]*")  # what may stand between two records
 BRACKETS = re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}\[\]\n]')
-NEXT_RECORD = re.compile(r"\n|(?<=\})[ \t\r]*(?=\{)")  # "}{" is in no JSON but between two records
+NEXT_RECORD = re.compile(r"\n|(?<=\})[ \t\r]*(?=\{)")  # "}{" only occurs between two records
 NEXT_OBJECT = re.compile(r"\n|(?=\{)")
 SURROGATES = re.compile("[\ud800-\udfff]")  # bytes that are no UTF-8, as they were decoded
 
@@ -44,7 +44,7 @@ class Number(str):
 
 
 class Members(list[tuple[str, Any]]):
-    """The keys of a JSON object with their values, in order, repeated ones too."""
+    """The keys of a JSON object with their values, in order, including repeated ones."""
 
 
 class Found(NamedTuple):
@@ -64,7 +64,7 @@ class Found(NamedTuple):
 
 
 def _constant(name: str) -> None:
-    if name != "NaN":  # what Python writes for a number that is missing
+    if name != "NaN":  # Python writes it for a missing number
         raise ValueError(f"{name} is no JSON value")
 
 
@@ -162,7 +162,7 @@ def _end_of_damage(text: str, at: int, reason: str) -> int:
             break
         if not depth:
             return bracket.end()
-    is_vast = reason.endswith((TOO_LONG, TOO_DEEP))  # trying each bracket in it would take long
+    is_vast = reason.endswith((TOO_LONG, TOO_DEEP))  # to try each bracket in it would take long
     for place in (NEXT_RECORD if is_vast else NEXT_OBJECT).finditer(text, at + 1):
         end = place.start()
         if text[end] == "\n" or _read_object(text, place.end(), WINDOWS[:2])[0] is not None:

@@ -58,6 +58,7 @@ def s3_errors_explained(uri: str, needs: str = READING) -> Iterator[None]:
     """Turns what goes wrong at a URI into a SparkifyError; `needs` are the permissions it takes."""
     try:
         yield
+    # a wrong endpoint is a ValueError
     except (ClientError, BotoCoreError, ResponseParserError, ValueError) as error:
         answer = error.response if isinstance(error, ClientError) else {}
         remedy = REMEDIES.get(answer.get("Error", {}).get("Code", ""))

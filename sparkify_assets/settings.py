@@ -21,7 +21,7 @@ warn_once = cache(logging.getLogger(__name__).warning)  # a command reads the se
 
 FILE = "[^:/]*(/.*)?"
 FOLDER = f"s3://[a-zA-Z0-9._-]+(/.*)?|{FILE}"
-FORMS = {  # of text, and what is said of another
+FORMS = {  # pattern of a text, and the problem of one that does not match
     **dict.fromkeys(("duckdb_path", "report_path"), (FILE, "it names no file")),
     **dict.fromkeys(
         ("song_data", "log_data", "s3_work"),
@@ -36,10 +36,10 @@ FORMS = {  # of text, and what is said of another
 
 
 class Environment(BaseSettings):
-    """Variables that share a prefix, read and validated; a blank one is an unset one."""
+    """Variables that share a prefix, read and validated; a blank one counts as unset."""
 
     model_config = SettingsConfigDict(frozen=True, populate_by_name=True)
-    is_prefix_shared: ClassVar[bool] = False  # with programs that have variables of their own
+    is_prefix_shared: ClassVar[bool] = False  # with the variables of other programs
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -131,13 +131,13 @@ class RedshiftSettings(Environment):
     model_config = SettingsConfigDict(env_prefix="REDSHIFT_")
     is_prefix_shared = True
 
-    host: str | None = None  # with IAM it is looked up
+    host: str | None = None  # IAM can look it up
     port: int = Field(5439, ge=1, le=65_535)
     database: str = "dev"
     schema_name: str = Field("sparkify", validation_alias="REDSHIFT_SCHEMA")
     user: str | None = None
     password: SecretStr | None = None
-    cluster: str | None = None  # instead of a password, to log in by IAM; or
+    cluster: str | None = None  # instead of a password, for IAM: this or the workgroup
     workgroup: str | None = None
     region: str | None = None  # of the cluster or workgroup
     sslmode: Literal["verify-full", "verify-ca"] = "verify-full"

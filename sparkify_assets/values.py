@@ -28,7 +28,7 @@ PLAIN_ISO = (  # read alike by DuckDB and Python
     "(Z|[+-][01][0-9]:?[0-5][0-9])?"
 )
 LOOSE = r",\s*[}\]]"  # no JSON, but DuckDB reads it
-DEEP = r"[\[{](?:[^\[\]{}]*[\[{]){19}"  # Python's limit is some hundred levels
+DEEP = r"[\[{](?:[^\[\]{}]*[\[{]){19}"  # perhaps too deep for Python, which ends at some hundred
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
 WANTED = {"TIMESTAMP": "epoch milliseconds and no ISO 8601 time"}
 EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
@@ -163,7 +163,7 @@ def _kind(column: Column) -> _Kind:
         case "DOUBLE PRECISION":
             given, convert = f"NULLIF(CAST({key} AS VARCHAR), '\"\"')", _number
             value = f"TRY_CAST({given} AS DOUBLE)"
-            # 0 may have been 1e-400
+            # a 0 may have been 1e-400
             is_plain = f"isfinite({value}) AND ({value} <> 0 OR {given} = '0')"
         case "TIMESTAMP":
             latest = int(time.time() + 86_400) * 1000

@@ -1,4 +1,4 @@
-"""Where the input comes from: a folder or S3, as the settings say, or the sample data."""
+"""Where the input comes from: the folders or S3 addresses of the settings, or the sample data."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ SAMPLE_DATA = Path(__file__).resolve().parents[1] / "sample"  # made by benchmar
 
 
 def sources_of(settings: Settings) -> dict[str, Source]:
-    """The two sources by name: where the settings say, or the sample data of the package."""
+    """The two sources by name: those of the settings, or the sample data of the package."""
     sources: dict[str, Source] = {}
     for name, setting in {"song_files": "song_data", "event_files": "log_data"}.items():
         variable, place = f"SPARKIFY_{setting.upper()}", getattr(settings, setting)
@@ -29,8 +29,8 @@ def sources_of(settings: Settings) -> dict[str, Source]:
 
 
 def _folder(place: str) -> Path:
-    """The same path however a folder is written: without `..` and `//`, but with its links."""
+    """One path for a folder however it is written: without `..` and `//`, but with its links."""
     written = Path(place).absolute()
     plain = Path("/", os.path.abspath(written).lstrip("/"))  # noqa: PTH100  # resolves no links
-    # the folder above what a link leads to is not the one above the link
+    # behind a link, `..` is the parent of its target, not of the link
     return plain if os.path.realpath(plain) == os.path.realpath(written) else written

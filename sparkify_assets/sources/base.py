@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from sparkify_assets.errors import SparkifyError, printable
 
-SAMPLE = "sample:"  # how the root of the sample data begins
+SAMPLE = "sample:"  # what the root of the sample data begins with
 SAMPLE_NOTE = "Made-up sample data; SPARKIFY_SONG_DATA and SPARKIFY_LOG_DATA name your own files."
 DESCRIPTIONS = {
     "song_files": "JSON files of the song catalogue, one record a file.",
@@ -50,7 +50,6 @@ class Source(ABC):
 
     @property
     def description(self) -> str:
-        """What its files are."""
         return DESCRIPTIONS[self.name] + (f" {SAMPLE_NOTE}" if self.is_sample else "")
 
     @property
@@ -78,7 +77,6 @@ class Source(ABC):
 
     @property
     def is_sample(self) -> bool:
-        """Whether this is the built-in sample data."""
         return self.variable is None
 
     @property
@@ -97,7 +95,7 @@ class Source(ABC):
         return "/".join([self.uri, *names, ""])
 
     def cannot_list(self, what: str, prefix: str) -> SparkifyError:
-        """The error for a source, or a folder in it, that cannot be listed."""
+        """The error for a source, or a subfolder, that cannot be listed."""
         if prefix:
             remedy = f"Check the prefix, {prefix!r}"
         elif self.variable:

@@ -15,7 +15,7 @@ from sparkify_assets.sources.base import InputObject, LocalFile, Source, file_ve
 from sparkify_assets.wording import counted
 
 FILE = "file://"
-NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # where a link may lead
+NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # what a broken link leads to
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _walk(
             except OSError as error:
                 if error.errno not in NOTHING:
                     raise
-                if entry.is_symlink():  # and no file that has gone meanwhile
+                if entry.is_symlink():  # otherwise a file that is gone by now
                     broken_links.append(entry.path)
                 continue
             if entry.is_symlink() and _is_found_anyway(entry.path, inside):

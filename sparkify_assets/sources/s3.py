@@ -51,7 +51,7 @@ class S3Source(Source):
             for entry in entries:
                 uri = f"s3://{self.bucket}/{entry['Key']}"
                 names = uri.removeprefix(f"{self.uri}/").split("/")
-                # a key that ends with a slash is how consoles show an empty folder
+                # consoles make an empty folder as a key that ends with a slash
                 if names[-1] and not is_hidden(names):
                     found.append(InputObject(uri, entry["Size"], entry["ETag"].strip('"')))
         if not found:
@@ -93,7 +93,7 @@ class S3Source(Source):
         """Copies a part of an object into its place in the file; retries if the body breaks off."""
         end = min(start + PART_BYTES, item.size)
         part = {} if end - start == item.size else {"Range": f"bytes={start}-{end - 1}"}
-        path.touch()  # other parts may have made it
+        path.touch()  # another part may have created it
         with s3_errors_explained(item.uri), path.open("r+b") as file:
             for attempt in range(ATTEMPTS):
                 answer = self._client.get_object(

@@ -17,7 +17,7 @@ from sparkify_assets.dialect import quote
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.scratch import scratch_folder
 
-# DuckDB computes as Redshift does. (Rows of a table have no order; keeping it would cost.)
+# DuckDB computes as Redshift does. (Rows of a table have no order; to keep one would cost.)
 DUCKDB_SETTINGS = """
     SET integer_division = true;
     SET default_null_order = 'nulls_last_on_asc_first_on_desc';
@@ -27,7 +27,7 @@ DUCKDB_SETTINGS = """
 """
 
 CONFIG: dict[str, Any] = {
-    "memory_limit": "3GB",  # of a whole machine, DuckDB would take 80%; beyond, it uses the disk
+    "memory_limit": "3GB",  # DuckDB would take 80% of the machine; beyond, it uses the disk
     "storage_compatibility_version": "v1.4.0",  # shells and BI tools lag behind
     "autoinstall_known_extensions": False,  # nothing is downloaded at run time
     "autoload_known_extensions": False,

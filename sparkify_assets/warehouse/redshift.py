@@ -1,9 +1,8 @@
 """Amazon Redshift, through its own driver: one short-lived connection and one transaction a table.
 
-A derived table is built in a temporary table of the same name, without NOT NULL: Redshift would
-enforce it instead of counting violations. Once audited, its rows replace the published ones by
-DELETE and INSERT: grants, views and the table's identity survive, and readers keep their snapshot
-until the commit. Other tables are written in place.
+A derived table is built in a temporary table of the same name, without NOT NULL, which Redshift
+would enforce instead of counting violations. Once audited, its rows replace the published ones by
+DELETE and INSERT: grants and views survive, and readers keep their snapshot until the commit.
 Writers exclude each other by a lock on a small table that nobody reads: a lock on the table itself
 would make readers wait.
 """
@@ -53,7 +52,7 @@ class RedshiftSession(Session):
         self._read_only = read_only
 
     def execute(self, statement: str, parameters: Sequence[object] = ()) -> Any:
-        """Executes one statement; `Interrupted` says that the whole transaction can be repeated."""
+        """Executes one statement; raises `Interrupted` if the whole transaction can be repeated."""
         cursor = self._connection.cursor()
         cursor.paramstyle = "qmark"
         try:
@@ -62,7 +61,7 @@ class RedshiftSession(Session):
             raise translate_error(error, self.address) from None
 
     def published(self, table: Table) -> str:
-        """The name of a table that no temporary table can take."""
+        """The name of the table that no temporary table can hide."""
         return f"{quote(self._settings.schema_name)}.{quote(table.name)}"
 
     def columns(self, table: Table) -> list[str]:
@@ -79,7 +78,7 @@ class RedshiftSession(Session):
         return [f"{row['name']} {type_named(row['type'])}" for row in found]
 
     def drop(self, table: Table) -> None:
-        """Drops a table that is to be recreated, and says which grants go with it."""
+        """Drops a table that will be recreated, and logs the grants that are lost with it."""
         grants = self.rows(
             "SELECT privilege_type AS privilege, grantee "
             "FROM information_schema.table_privileges "
@@ -104,7 +103,7 @@ class RedshiftSession(Session):
             self.written.append(table)
 
     def _drop_keys(self, table: Table) -> None:
-        """Drops the keys that an earlier version declared, which Redshift would trust unproved."""
+        """Drops declared keys, of an earlier version or by hand: Redshift would trust them."""
         keys = self.rows(
             "SELECT n.nspname AS schema_name, c.relname AS table_name, k.conname AS name "
             "FROM pg_constraint AS k JOIN pg_class AS c ON c.oid = k.conrelid "
@@ -124,8 +123,7 @@ class RedshiftSession(Session):
 class RedshiftWarehouse(Warehouse):
     """A schema of a Redshift database.
 
-    Its settings are read from the environment when they are needed: as fields of a resource, they
-    would put a password into run configs.
+    The settings are not fields of the resource, which would put a password into run configs.
     """
 
     kind: ClassVar[str] = "redshift"
@@ -170,7 +168,7 @@ class RedshiftWarehouse(Warehouse):
             connection, settings, work_uri=self.work_uri, read_only=read_only, recreate=recreate
         )
         try:
-            asset = label.partition(" ")[0]  # a queue can name it, as it cannot name a run
+            asset = label.partition(" ")[0]  # the rules of a queue can name it, but no run
             session.execute(f"SET statement_timeout TO {settings.timeout_seconds * 1_000}")
             session.execute(f"SET query_group TO {literal(f'sparkify {asset}'.rstrip())}")
             session.execute(f"SET search_path TO {quote(settings.schema_name)}")
@@ -190,7 +188,7 @@ class RedshiftWarehouse(Warehouse):
 
 
 def _begin_locked(session: Session, schema_name: str, label: str) -> None:
-    """Begins the transaction under the lock; makes the schema and the mutex if they are missing."""
+    """Begins a transaction under the lock; creates the schema and the mutex if missing."""
     schema, mutex = quote(schema_name), f"{quote(schema_name)}.{MUTEX}"
     found = session.rows(
         "SELECT c.relname FROM pg_namespace AS n LEFT JOIN pg_class AS c "
