@@ -27,7 +27,6 @@ USUAL_RATIO = 10  # of JSON to its compressed form
 MOST_RATIO = 200  # logs are compressed 10 to 50 times
 FREE_BYTES = 1024**3  # may be unpacked whatever the ratio
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and without
-AGAIN = "Copy it here again, or compress it again"
 BROKEN = (
     OSError,
     RuntimeError,  # an encrypted archive, or an unknown method of compression
@@ -43,7 +42,7 @@ class Damaged(Exception):
     """Why the rest of an object cannot be unpacked; `size` is how many bytes may be lost."""
 
     def __init__(self, reason: str, size: int) -> None:
-        super().__init__(f"{reason}. {AGAIN}")
+        super().__init__(f"{reason}. Copy it here again, or compress it again")
         self.size = size
 
 

@@ -56,8 +56,7 @@ def prepared_load(
         label = f"{table.name} {load.run_id}"
         plan = warehouse.in_transaction(load.plan, label, read_only=True)
         if plan.is_rebuild and plan.forgotten:
-            place = address_of(source.within(load.prefix))
-            load.log(f"{table.name}: rebuilding it from all of {place}")
+            load.log(f"{table.name}: rebuilding it from all of {address_of(source.uri)}")
         load.read(plan.to_read)
         yield load
 
@@ -265,7 +264,7 @@ class StagingLoad:
             if one.damage and one.file.uri in loaded_before:
                 raise SparkifyError(
                     f"{self.table.name} was not loaded: {address_of(one.uri)} was loaded before, "
-                    f"and its new version is damaged: {one.damage}. Copy it here again."
+                    f"and its new version is damaged: {one.damage}."
                 )
             load.add(address_of(one.uri), one, is_changed=one.uri in replaced)
         few = FEW_RECORDS if load.loaded or plan.kept else 0

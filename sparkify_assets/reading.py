@@ -38,7 +38,6 @@ ROWS_BYTES = 16 * 1024 * 1024
 AROUND = b" \t\r\n\v\f,[]"  # what may stand around a record
 BETWEEN = re.compile(rb"\}[ \t\r\n\v\f,\[\]]*\{")
 Parts = list[tuple[ReadObject, bytes]]
-Lines = tuple[bytes, int]  # one record a line, and how many, if all are sound
 STAGED = '"rows of a pass"'
 RECORDS = (  # of files named by the id of their object
     "(SELECT CAST(parse_filename(filename, true) AS INTEGER) AS object_id, json "
@@ -212,15 +211,15 @@ def _cut(blocks: Iterator[bytes]) -> Iterator[bytes]:
         yield bytes(data)
 
 
-def _as_lines(part: bytes) -> Lines | None:
-    """The part as it is, if it seems to hold one record a line."""
+def _as_lines(part: bytes) -> tuple[bytes, int] | None:
+    """The part as it is and the number of its records, if it seems to hold one a line."""
     records = part.count(b"\n") + (not part.endswith(b"\n"))
     is_plain = part.startswith(b"{") and part.count(b"\n{") + 1 == records
     return (part, records) if is_plain and _is_readable(part) else None
 
 
-def _one_a_line(part: bytes) -> Lines | None:
-    """The part with one record a line, if it is not so already."""
+def _one_a_line(part: bytes) -> tuple[bytes, int] | None:
+    """The part with one record a line and their number, if it is not like that already."""
     # a tab is a blank like a newline, and as little allowed in a text
     data = part.removeprefix(codecs.BOM_UTF8).strip(AROUND).replace(b"\n", b"\t")
     data, found = BETWEEN.subn(b"}\n{", data)

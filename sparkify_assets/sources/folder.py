@@ -32,11 +32,9 @@ class FolderSource(Source):
         folder = Path(self.within(prefix).removeprefix(FILE))
         inside = os.path.realpath(self.folder)
         try:
-            for link in (folder, *folder.parents):
-                if link == self.folder:
-                    break
-                if link.is_symlink() and _is_found_anyway(link, inside):
-                    raise self.cannot_list("leads to another folder of the same source", prefix)
+            unlinked = Path(inside, folder.relative_to(self.folder))
+            if os.path.realpath(folder) != str(unlinked) and _is_found_anyway(folder, inside):
+                raise self.cannot_list("leads to another folder of the same source", prefix)
             if not folder.exists():
                 raise self.cannot_list("does not exist", prefix)
             if not folder.is_dir():

@@ -18,11 +18,10 @@ CONFLICTS = re.compile(
     r"^1023$|Serializable isolation violation|conflict with concurrent transaction"
     r"|could not open relation with OID|deadlock detected"
 )
-LOGIN = "check REDSHIFT_USER, REDSHIFT_PASSWORD and REDSHIFT_DATABASE"
 REMEDIES = {  # by SQLSTATE
-    "28000": LOGIN,
-    "28P01": LOGIN,
-    "3D000": LOGIN,
+    **dict.fromkeys(
+        ("28000", "28P01", "3D000"), "check REDSHIFT_USER, REDSHIFT_PASSWORD and REDSHIFT_DATABASE"
+    ),
     "42501": "the user lacks a permission. Grant it, or choose another REDSHIFT_SCHEMA",
     "57014": "it took too long, or waited too long for another run. REDSHIFT_TIMEOUT_SECONDS sets "
     "how long it may",
