@@ -39,7 +39,7 @@ DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db
 WAREHOUSE = "sparkify.duckdb"
 RUN = dg.DagsterRun(job_name="a job", run_id="77777777-7777-7777-7777-777777777777")
 STARTED = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, RUN.job_name)
-QUICK = {"poll_interval": 1, "start_timeout": 15, "cancel_timeout": 3}  # else tests take a minute
+QUICK = {"poll_interval": 1, "start_timeout": 25, "cancel_timeout": 3}  # else tests take a minute
 
 
 @pytest.fixture
