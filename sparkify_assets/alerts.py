@@ -48,7 +48,7 @@ def alerts(settings: Settings) -> list[dg.SensorDefinition]:
             description=description,
         )
         def tell(context: dg.RunStatusSensorContext) -> None:
-            if text := alert_of(context.instance, context.dagster_run, settings.ui_url):
+            if text := alert_of(context.instance, context.dagster_run, settings.ui_url.rstrip("/")):
                 send(webhook.get_secret_value(), text, context.log)
 
         return tell
@@ -83,7 +83,7 @@ def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, ui_url: str) -> s
     if not failed and not found:
         return None
     job = "A run of some assets" if run.job_name.startswith("__") else f"The job {run.job_name}"
-    title = "failed" if failed else "succeeded, but not every check passed"
+    title = "failed" if failed else "succeeded, with a new warning"
     lines = [f"Sparkify: {job[0].lower()}{job[1:]} {title}.", *found, *ends]
     return "\n".join([escape("\n- ".join(lines), quote=False), f"{ui_url}/runs/{run.run_id}"])
 

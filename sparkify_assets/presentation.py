@@ -95,8 +95,9 @@ def column_lineage(table: Table, catalog: Catalog) -> dict[str, dg.TableColumnLi
     if table.suspects:  # a text and its repair, both from one text
         [both] = made_from.values()
         made_from = {column.name: both for column in table.columns}
+    assets = {asset.name for asset in catalog.assets}  # not so the ledgers of a load
     deps = {
-        name: [dg.TableColumnDep(dg.AssetKey(parent), column) for parent, column in found]
+        name: [dg.TableColumnDep(dg.AssetKey(p), column) for p, column in found if p in assets]
         for name, found in made_from.items()
     }
     return {"dagster/column_lineage": dg.TableColumnLineage(deps)}
