@@ -106,9 +106,9 @@ def staging_asset(
 
 def derived_asset(table: Table, catalog: Catalog, *, kind: str) -> dg.AssetsDefinition:
     """A table that is made from other tables: by its own INSERT, or by repair of their texts."""
-    names, staging = set(table.upstream), {staging.name for staging in catalog.staging}
-    if names & {ledger.name for ledger in catalog.ledgers} and not names & staging:
-        names |= staging  # ledgers are written when staging is loaded
+    names = set(table.upstream)
+    if names & {ledger.name for ledger in catalog.ledgers}:
+        names |= {staging.name for staging in catalog.staging}  # whose loads write the ledgers
     # in the catalogue's order: the first one that is missing is where to begin
     parents = [
         parent

@@ -45,7 +45,7 @@ ASSETS = set().union(*GROUPS.values())
 LEDGERS = {"load_history", "rejected_records"}  # no assets: written as the staging tables are
 STAGING = GROUPS["staging"]
 UPSTREAM = {
-    asset: (names - LEDGERS) | (STAGING if names & LEDGERS and not names & STAGING else set())
+    asset: (names - LEDGERS) | (STAGING if names & LEDGERS else set())
     for assets in MADE_FROM.values()
     for asset, names in assets.items()
 }  # assets alone

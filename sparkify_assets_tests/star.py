@@ -75,7 +75,8 @@ def contents(event: Record) -> tuple[Any, ...]:
 
 def once(delivered: list[Record]) -> list[Record]:
     """Each event once; of versions with other contents the first in their order."""
-    return [min(rows, key=contents) for rows in grouped(delivered, event_id).values()]
+    rows_of = grouped(delivered, event_id)
+    return [min(rows, key=contents) | {"deliveries": len(rows)} for rows in rows_of.values()]
 
 
 NEAR = 2 * 60 * 60 * 1000  # milliseconds
@@ -257,8 +258,7 @@ def plays_by_day(events: list[Record], catalogue: list[Record]) -> set[tuple[Any
         levels = [sum(row[3] == level for row in rows) for level in ("paid", "free")]
         active = len({user_of(e) for e in logged} - {None})
         matched = sum(row[4] is not None for row in rows)
-        kinds = len({event_id(e) for e in logged})
-        told = (active, matched, kinds, len(logged) - kinds)
+        told = (active, matched, len(logged), sum(e.get("deliveries", 1) - 1 for e in logged))
         result.add((day, len(rows), *levels, listeners(rows), *told))
     return result
 

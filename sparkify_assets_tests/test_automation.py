@@ -102,7 +102,7 @@ def test_an_unreachable_bucket_is_said_and_looked_at_again(
     assert [r.key for r in bucket.requests] == ["", ""]  # one listing for each source
     bucket.fail([DENIED], LISTING)
     (said,) = looks(daemon, 1)
-    assert f"s3://{BUCKET}/song_data/: access is denied" in said
+    assert f"s3://{BUCKET}/song_data/: S3 cannot be used: " in said
     assert looks(daemon, 2) == [A_RUN, NOTHING]
 
 

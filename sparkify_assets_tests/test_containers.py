@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from backports import zstd
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparkify_assets import containers, reading
@@ -143,7 +143,7 @@ made = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=12, suppress_health_check=list(HealthCheck))
+@settings(max_examples=settings().max_examples // 8)
 @given(files=made)
 def test_any_mix_is_balanced(
     files: list[tuple[str, str, int, list[int]]], tmp_path_factory: pytest.TempPathFactory

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from sparkify_assets import findings, reading
@@ -785,7 +785,7 @@ def in_order(rows: list[Row]) -> list[str]:
     return sorted(repr(sorted(row.items())) for row in rows)
 
 
-@settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
+@settings(max_examples=settings().max_examples // 7)
 @given(made=st.lists(streams, min_size=5, max_size=40))
 @example(made=[[((None, piece), b"\n"), (({"id": 1}, b'{\n"id": 1\n}'), b"")] for piece in DAMAGED])
 def test_streams(
@@ -825,7 +825,7 @@ edits = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
+@settings(max_examples=settings().max_examples // 7)
 @given(
     made=st.lists(
         st.tuples(st.lists(records, min_size=1, max_size=8), edits), min_size=5, max_size=40

@@ -6,7 +6,6 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sparkify_assets import presentation
 from sparkify_assets.errors import SparkifyError, TransientError
 from sparkify_assets.maintenance import Upkeep
 from sparkify_assets.sources.folder import FolderSource
@@ -20,12 +19,6 @@ PLACES: list[tuple[Any, str]] = [
     (FolderSource, "fetched"),
     (Upkeep, "record"),  # when the rows are written, and not yet committed
 ]
-
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert presentation.RETRY_SECONDS == (10, 60)
-    monkeypatch.setattr(presentation, "RETRY_SECONDS", (0, 0))
 
 
 @pytest.fixture
