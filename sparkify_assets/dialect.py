@@ -7,6 +7,7 @@ compared as text. What a file declares with all that is the business of `catalog
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -137,17 +138,21 @@ def names_in(statement: str) -> set[str]:
     return {column.name.lower() for column in tree.find_all(exp.Column)} | {"*" for _ in stars}
 
 
+@cache
 def lineage_of(
-    statement: str, columns: dict[str, dict[str, str]]
+    statement: str, columns: tuple[tuple[str, str, str], ...]
 ) -> dict[str, list[tuple[str, str]]]:
     """The columns, as (table, column), that each column of a SELECT or INSERT is made from.
 
-    `columns` are the types of the columns of the tables that it reads, by table and name. A column
-    by which rows are only counted, joined, ordered or filtered is none of these.
+    `columns` are table, name and type of those that it may read, in their order. A column by which
+    rows are only counted, joined, ordered or filtered is none of these.
     """
+    types: dict[str, dict[str, str]] = {}
+    for table, name, kind in columns:
+        types.setdefault(table, {})[name] = kind
     tree = sqlglot.parse_one(statement, read=DIALECT)
     query = tree.expression if isinstance(tree, exp.Insert) else tree
-    found = lineage(None, query, columns, dialect=DIALECT, copy=False)
+    found = lineage(None, query, types, dialect=DIALECT, copy=False)
     made_from = {}
     for name, root in found.items():
         leaves = [n for n in root.walk() if isinstance(n.expression, exp.Table)]

@@ -89,9 +89,10 @@ def _column_schema(table: Table) -> dg.TableSchema:
 
 def column_lineage(table: Table, catalog: Catalog) -> dict[str, dg.TableColumnLineage]:
     """What the columns of a derived table are made from, as metadata of its materialization."""
-    parents = {name: catalog.tables[name].columns for name in table.reads}
-    types = {name: {c.name: c.type for c in columns} for name, columns in parents.items()}
-    made_from = lineage_of(table.insert or table.suspects or "", types)
+    columns = tuple(
+        (name, c.name, c.type) for name in table.reads for c in catalog.tables[name].columns
+    )
+    made_from = lineage_of(table.insert or table.suspects or "", columns)
     if table.suspects:  # a text and its repair, both from one text
         [both] = made_from.values()
         made_from = {column.name: both for column in table.columns}
