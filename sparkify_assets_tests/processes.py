@@ -155,7 +155,8 @@ def dagster_dev(folder: Path) -> Iterator[Server]:
         port = free.getsockname()[1]
     command = f"dagster dev -w workspace.yaml -h 127.0.0.1 -p {port}"
     with (folder / "output.txt").open("a") as output:
-        server = Server(f"http://127.0.0.1:{port}", folder, start(folder, command, output))
+        url = f"http://127.0.0.1:{port}"
+        server = Server(url, folder, start(folder, command, output, SPARKIFY_UI_URL=url))
     try:
         wait_for("dagster dev", lambda: server.process.poll() is not None or server.is_ready())
         assert server.process.poll() is None, "dagster dev has ended"
