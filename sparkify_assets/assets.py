@@ -59,7 +59,7 @@ def staging_asset(
     catalog: Catalog,
     sources: dict[str, Source],
     *,
-    kind: str,
+    target: Warehouse,
     max_rejected_share: float,
 ) -> dg.AssetsDefinition:
     """A table that is loaded from a source."""
@@ -72,7 +72,7 @@ def staging_asset(
 
     @dg.multi_asset(
         name=table.name,
-        specs=[table_spec(table, [source.name], kind)],
+        specs=[table_spec(table, [source.name], target)],
         check_specs=check_specs(table),
         can_subset=True,
     )
@@ -104,7 +104,7 @@ def staging_asset(
     return load
 
 
-def derived_asset(table: Table, catalog: Catalog, *, kind: str) -> dg.AssetsDefinition:
+def derived_asset(table: Table, catalog: Catalog, *, target: Warehouse) -> dg.AssetsDefinition:
     """A table that is made from other tables: by its own INSERT, or by repair of their texts."""
     names = set(table.upstream)
     if names & {ledger.name for ledger in catalog.ledgers}:
@@ -118,7 +118,7 @@ def derived_asset(table: Table, catalog: Catalog, *, kind: str) -> dg.AssetsDefi
 
     @dg.multi_asset(
         name=table.name,
-        specs=[table_spec(table, [parent.name for parent in parents], kind)],
+        specs=[table_spec(table, [parent.name for parent in parents], target)],
         check_specs=check_specs(table),
         can_subset=True,
         # the table that a run shows as its answer comes last of those that could be next

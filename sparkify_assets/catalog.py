@@ -88,9 +88,10 @@ class Table:
     derived table; `suspects` the query for the texts that a table of repairs is made of; `source`
     the name of what a staging table is loaded from. A table with none of these three is a ledger
     that the loading itself writes.
-    `shown_rows` is how many of its first rows (by sort key) a run shows as its answer, and `plots`
-    the column whose values Dagster plots over time, a line for each row by its primary key.
-    `reads` are the tables it is made from, `upstream` those that its checks and references need.
+    `shown_rows` is how many of its first rows (by sort key) a run shows as its answer, with their
+    `shown_columns`; `plots` is the column whose values Dagster plots over time, a line for each row
+    by its primary key. `reads` are the tables it is made from, `upstream` those that its checks and
+    references need as well.
     Its rows with one value of the column `key` are made from those rows of a tied table in which
     the expression in `ties` has this value. What changes in a table of `ways` (its own expression
     comes last) reaches them by way of the rows of a tied one: its name and an expression on it.
@@ -110,6 +111,7 @@ class Table:
     source: str | None
     may_be_empty: bool
     shown_rows: int | None
+    shown_columns: tuple[str, ...]
     plots: str | None
     reads: tuple[str, ...]
     upstream: tuple[str, ...]
@@ -278,11 +280,13 @@ def _read_table(path: Path, content: str, checks: tuple[Check, ...]) -> Table:
         raise wrong(path, "maintained by: expected column = table.column for each table on a way")
     if unread := sorted(tied - reads - others):
         raise wrong(path, f"maintained by: {', '.join(unread)} is not read here")
-    shown_rows = header.directives.get("show rows", "0")
-    if not shown_rows.isdigit():
-        raise wrong(path, f"show rows is {shown_rows!r}: expected a number")
+    shown_rows, _, of = header.directives.get("show rows", "0").partition(" of ")
+    names = [column.name for column in columns]
+    shown_columns = tuple(of.replace(",", " ").split()) or tuple(names)
+    if not shown_rows.isdigit() or not set(shown_columns) <= set(names):
+        raise wrong(path, f"show rows: expected 10, or 10 of some columns, not {shown_rows} {of}")
     plots = header.directives.get("plots")
-    if plots and (plots not in (c.name for c in columns) or len(primary_key) != 1):
+    if plots and (plots not in names or len(primary_key) != 1):
         raise wrong(path, f"plots {plots!r}: expected a column, and a primary key of one column")
     sort_key = create.find(exp.SortKeyProperty)
     parts = [path.name, content, *(part for c in checks for part in (c.path.name, c.text))]
@@ -301,6 +305,7 @@ def _read_table(path: Path, content: str, checks: tuple[Check, ...]) -> Table:
         source=header.directives.get("loaded from"),
         may_be_empty="may be empty" in header.directives,
         shown_rows=int(shown_rows) or None,
+        shown_columns=shown_columns,
         plots=plots,
         reads=tuple(sorted(reads)),
         upstream=tuple(sorted((reads | others) - {path.stem})),

@@ -34,14 +34,14 @@ OWNERS = ["team:data-platform"]
 def build_defs(*, settings: Settings, sql: Path = SQL) -> dg.Definitions:
     """Definitions for these settings and a folder of tables: used by the server and by tests."""
     catalog, sources, warehouse = Catalog.load(sql), sources_of(settings), warehouse_of(settings)
-    share, kind = settings.max_rejected_share, warehouse.kind
+    share = settings.max_rejected_share
     assets: list[dg.AssetSpec | dg.AssetsDefinition] = [
         *(source_asset(source) for source in sources.values()),
         *(
-            staging_asset(table, catalog, sources, kind=kind, max_rejected_share=share)
+            staging_asset(table, catalog, sources, target=warehouse, max_rejected_share=share)
             for table in catalog.staging
         ),
-        *(derived_asset(table, catalog, kind=kind) for table in catalog.derived),
+        *(derived_asset(table, catalog, target=warehouse) for table in catalog.derived),
         report_asset(catalog, settings.report_path),
     ]
     is_on, hours = settings.automation, settings.max_age_hours

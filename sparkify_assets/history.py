@@ -11,7 +11,7 @@ import sqlite3
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +31,11 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from sparkify_assets.errors import SparkifyError
+from sparkify_assets.settings import Settings
+from sparkify_assets.warehouse import warehouse_of
+from sparkify_assets.wording import slug
+
+DEFAULT = "sparkify.duckdb"
 
 
 class RunHistory(DagsterSqliteStorage):
@@ -50,8 +55,12 @@ class RunHistory(DagsterSqliteStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> "RunHistory":
-        """Called with what `dagster.yaml` says."""
-        return cls(config_value["base_dir"], inst_data)
+        """Called with what `dagster.yaml` says: each warehouse but the default one has its own."""
+        folder = Path(config_value["base_dir"])
+        with suppress(SparkifyError):  # wrong settings, as the definitions will say
+            place = warehouse_of(Settings.from_environment()).address
+            folder /= slug(place) if place != DEFAULT else ""
+        return cls(str(folder), inst_data)
 
 
 class _Runs(SqliteRunStorage):

@@ -18,7 +18,7 @@ from sparkify_assets.dialect import lineage_of
 from sparkify_assets.errors import SparkifyError, TransientError
 from sparkify_assets.findings import Load
 from sparkify_assets.text_repair import VERSION as REPAIR_VERSION
-from sparkify_assets.warehouse.base import Row
+from sparkify_assets.warehouse.base import Row, Warehouse
 from sparkify_assets.wording import as_text, counted
 
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
@@ -50,8 +50,8 @@ def code_version(table: Table) -> str:
     return f"{table.version}-{REPAIR_VERSION}" if table.suspects else table.version
 
 
-def table_spec(table: Table, deps: list[str], kind: str) -> dg.AssetSpec:
-    """What Dagster knows of a table that an engine of this kind holds."""
+def table_spec(table: Table, deps: list[str], warehouse: Warehouse) -> dg.AssetSpec:
+    """What Dagster knows of a table that a warehouse holds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # code references are in beta
         file = dg.LocalFileCodeReference(
@@ -63,11 +63,11 @@ def table_spec(table: Table, deps: list[str], kind: str) -> dg.AssetSpec:
         deps=deps,
         description=table.description,
         group_name=table.layer,
-        kinds={kind, "json" if table.source else "python" if table.suspects else "sql"},
+        kinds={warehouse.kind, "json" if table.source else "python" if table.suspects else "sql"},
         code_version=code_version(table),
         metadata={
-            "dagster/table_name": table.name,
-            "dagster/storage_kind": kind,
+            "dagster/table_name": f"{warehouse.schema_address}.{table.name}",
+            "dagster/storage_kind": warehouse.kind,
             "dagster/column_schema": _column_schema(table),
             "dagster/code_references": references,
         },

@@ -144,7 +144,8 @@ def publish(
         f"{len(published.results)} checks passed, {time.monotonic() - started:.2f} s"
     )
     if table.shown_rows:
-        context.log.info(f"{table.name}:\n\n{text_table(preview)}\n")
+        answer = [{name: row[name] for name in table.shown_columns} for row in preview]
+        context.log.info(f"{table.name}, its first rows:\n\n{text_table(answer)}\n")
     # yielded before the commit, results would belong to the materialization before this one
     yield dg.MaterializeResult(
         asset_key=table.name,

@@ -1,12 +1,16 @@
 """Turns numbers, values, rows and commands into text that people read."""
 
+import hashlib
 import json
+import re
 from datetime import datetime
 from typing import Any
 
 from tabulate import tabulate
 
 from sparkify_assets.errors import printable
+
+WIDTH = 36  # of a column
 
 
 def counted(number: int, noun: str) -> str:
@@ -22,12 +26,18 @@ def as_text(value: object) -> str:
 
 
 def text_table(rows: list[dict[str, Any]]) -> str:
-    """Rows as an aligned table."""
+    """Rows as an aligned table, long texts cut."""
     shown = [
-        {n: v if v is None or isinstance(v, int) else as_text(v) for n, v in row.items()}
+        {n: v if v is None or isinstance(v, int) else as_text(v)[:WIDTH] for n, v in row.items()}
         for row in rows
     ]
     return tabulate(shown, headers="keys", tablefmt="simple", intfmt=",", disable_numparse=True)
+
+
+def slug(text: str) -> str:
+    """A name for a text that a path can have: legible, and unique by its end."""
+    legible = re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
+    return f"{legible}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def launch_command(asset: str, **config: object) -> str:

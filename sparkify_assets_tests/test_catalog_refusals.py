@@ -169,7 +169,7 @@ BAD_FILES = {
     "rows to show": (
         "star/bad.sql",
         "-- One.\n-- show rows: many\nCREATE TABLE bad (a INTEGER);",
-        "show rows is 'many': expected a number",
+        "show rows: expected 10, or 10 of some columns, not many",
     ),
     "a type that JSON is not read into": (
         "staging/bad.sql",

@@ -24,15 +24,22 @@ def test_refresh_reads_well_and_ends_with_the_answer(home: Path) -> None:
     assert done.returncode == 0, done.stdout
     lines = done.stdout.splitlines()
     said = [line for line in lines if re.match(r"\d\d:\d\d:\d\d INFO    \w+: ", line)]
-    assert {line.split()[2] for line in said} == {f"{asset}:" for asset in MATERIALIZED}
-    assert len(said) <= 2 * len(MATERIALIZED)
+    assert {line.split()[2] for line in said} == {f"{a}:" for a in {*MATERIALIZED, "refresh"}}
+    assert len(said) <= 2 * len(MATERIALIZED) + 1
     assert re.search(r"songplays: [\d,]+ rows, 6 of 6 checks passed, [\d.]+ s", done.stdout)
     assert not re.search("DEBUG|Traceback|Warning", done.stdout)
     head = next(i for i, line in enumerate(lines) if line.startswith("rank "))
     assert re.match(r"rank +song +artist +plays +listeners", lines[head])
-    *answer, report = [line for line in lines[head + 2 :] if line.strip()]
+    *answer, report, summary = [line for line in lines[head + 2 :] if line.strip()]
     assert len(answer) == 10
+    assert max(map(len, answer)) <= 100
     assert f"listening_report: {home}/listening_report.html, " in report
+    checks = sum(map(int, re.findall(r"(\d+) of \1 checks passed", done.stdout)))
+    assert re.search(
+        rf"INFO    refresh: {len(MATERIALIZED)} assets materialized, {checks} checks "
+        r"passed, 0 warnings, [\d.]+ s. To look at it: dagster dev$",
+        summary,
+    )
     assert (home / ".dagster").is_dir()
 
     assert (home / "listening_report.html").read_text().startswith("<!doctype html>")

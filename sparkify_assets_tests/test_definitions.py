@@ -51,7 +51,7 @@ def test_every_table_carries_what_the_ui_shows(platform: Platform) -> None:
         made_of = {"staging_events": "json", "staging_songs": "json", "repaired_text": "python"}
         assert spec.kinds == {"duckdb", made_of.get(name, "sql")}
         assert spec.code_version
-        assert spec.metadata["dagster/table_name"] == name
+        assert spec.metadata["dagster/table_name"] == f"warehouse.main.{name}"
         assert spec.metadata["dagster/storage_kind"] == "duckdb"
         (reference,) = spec.metadata["dagster/code_references"].code_references
         assert Path(reference.file_path) == SQL / (spec.group_name or "") / f"{name}.sql"

@@ -319,3 +319,17 @@ def test_a_full_disk_is_said_without_a_traceback(folder: Path) -> None:
     assert f"The run history in {folder / '.dagster'} cannot be used: disk" in done.stdout
     assert len(done.stdout.splitlines()) <= 2  # as soon as the run starts its own file
     RunHistory(".dagster")
+
+
+def test_each_warehouse_has_a_history_of_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {"base_dir": ".dagster"}
+    for path in ("sparkify.duckdb", "mine.duckdb", "other/mine.duckdb", "mine.duckdb"):
+        monkeypatch.setenv("SPARKIFY_DUCKDB_PATH", path)
+        RunHistory.from_config_value(None, config)
+    monkeypatch.setenv("SPARKIFY_TARGET", "nowhere")  # the definitions say so
+    RunHistory.from_config_value(None, config)
+    made = {str(p.relative_to(folder)) for p in folder.rglob("runs.db")}
+    assert ".dagster/history/runs.db" in made
+    assert len(made) == 3

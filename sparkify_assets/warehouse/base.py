@@ -163,6 +163,11 @@ class Warehouse(dg.ConfigurableResource[Any], ABC):
     def address(self) -> str:
         """Where the warehouse is, without any secret."""
 
+    @property
+    @abstractmethod
+    def schema_address(self) -> str:
+        """Database and schema of the tables, as a query may name them: dev.sparkify."""
+
     @abstractmethod
     def transaction(
         self, label: str = "", *, read_only: bool = False, recreate: bool = False

@@ -83,6 +83,10 @@ class DuckDBWarehouse(Warehouse):
     def address(self) -> str:
         return printable(self.path)
 
+    @property
+    def schema_address(self) -> str:
+        return f"{Path(self.address).stem}.main"
+
     @contextmanager
     def transaction(
         self, label: str = "", *, read_only: bool = False, recreate: bool = False

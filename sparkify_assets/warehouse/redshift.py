@@ -7,7 +7,6 @@ Writers exclude each other by a lock on a small table that nobody reads: a lock 
 would make readers wait.
 """
 
-import hashlib
 import random
 import re
 import time
@@ -27,6 +26,7 @@ from sparkify_assets.warehouse.base import Session, T, Warehouse
 from sparkify_assets.warehouse.landing import Landing, bare_columns
 from sparkify_assets.warehouse.redshift_connection import Interrupted, connect, translate_error
 from sparkify_assets.warehouse.redshift_copy import copy_landed, literal
+from sparkify_assets.wording import slug
 
 MUTEX = "sparkify_mutex"
 ATTEMPTS = 5  # of a whole transaction
@@ -138,12 +138,13 @@ class RedshiftWarehouse(Warehouse):
         return self.settings.address
 
     @property
+    def schema_address(self) -> str:
+        return f"{self.settings.database}.{self.settings.schema_name}"
+
+    @property
     def work_uri(self) -> str:
         """The part of `SPARKIFY_S3_WORK` that belongs to this schema."""
-        settings = self.settings
-        place = f"{settings.address}:{settings.port}"
-        legible = re.sub("[^a-z0-9]+", "-", place.lower())  # but not unique
-        return f"{self.s3_work}/{legible}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
+        return f"{self.s3_work}/{slug(f'{self.address}:{self.settings.port}')}"
 
     def in_transaction(self, work: Callable[[Session], T], label: str, **options: bool) -> T:
         for attempt in range(1, ATTEMPTS + 1):

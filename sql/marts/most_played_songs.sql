@@ -1,5 +1,5 @@
 -- One row is one song as it was logged, its text repaired, ranked by its plays. Every play counts, known to the catalogue or not.
--- show rows: 10
+-- show rows: 10 of rank, song, artist, plays, listeners
 CREATE TABLE most_played_songs (
     rank INTEGER NOT NULL, -- 1 is the most played; songs with equally many plays share a rank
     song VARCHAR(1024) NOT NULL, -- title as logged, repaired
