@@ -28,6 +28,12 @@ ELSEWHERE = {  # commands, and what runs them: a file, and how the command is sp
         f"{TESTS}/test_command_line.py",
         '"dagster asset materialize --select users -m sparkify_assets.definitions"',
     ),
+    "dg check defs": (f"{TESTS}/test_command_line.py", '"dg check defs"'),
+    "dg list defs": (f"{TESTS}/test_command_line.py", '"dg list defs --json"'),
+    "dg scaffold defs dagster.schedule nightly.py": (
+        f"{TESTS}/test_command_line.py",
+        '"dg scaffold defs dagster.schedule nightly.py"',
+    ),
     "dagster dev": (f"{TESTS}/processes.py", '"dagster dev -w workspace.yaml'),
     "dagster-daemon run": (f"{TESTS}/test_history.py", '"dagster-daemon run -w workspace.yaml"'),
     "pytest -m faults": (".ci/run", "pytest -m faults"),
