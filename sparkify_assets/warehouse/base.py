@@ -68,9 +68,21 @@ class Session(ABC):
         """What `columns` is for a table that is as its file declares it."""
         return [f"{column.name} {column.type}" for column in table.columns]
 
+    def definition(self, table: Table) -> str:
+        """The statement that creates a table."""
+        return table.create
+
     def create(self, table: Table) -> None:
-        """Creates a table that does not exist."""
-        self.execute(table.create)
+        """Creates a table that does not exist, with its descriptions as comments."""
+        self.execute(self.definition(table))
+        name = self.published(table)
+        described = {f"TABLE {name}": table.description} | {
+            f"COLUMN {name}.{quote(column.name)}": column.description for column in table.columns
+        }
+        for what, description in described.items():
+            if description:
+                text = description.replace("'", "''")
+                self.execute(f"COMMENT ON {what} IS '{text}'")
 
     def drop(self, table: Table) -> None:
         """Drops a table."""

@@ -54,8 +54,8 @@ class DuckDBSession(Session):
     def declared(self, table: Table) -> list[str]:
         return [f"{column.name} {duckdb.sqltype(column.type)}" for column in table.columns]
 
-    def create(self, table: Table) -> None:
-        self.execute(f"CREATE TABLE {quote(table.name)} ({bare_columns(table)})")
+    def definition(self, table: Table) -> str:
+        return f"CREATE TABLE {quote(table.name)} ({bare_columns(table)})"
 
     def insert(self, landing: Landing, after_id: int = 0) -> None:
         landing.connection.close()  # a file is open once in a process
