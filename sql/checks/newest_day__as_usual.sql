@@ -1,4 +1,4 @@
--- The newest day is about as the same weekday of the eight weeks before: in its events and in the shares of paid, matched, repeated and rejected ones.
+-- The newest day is similar to the same weekday in the eight weeks before: in its number of events and its shares of paid, matched, repeated and rejected ones.
 -- severity: warn
 -- counts: unusual figure
 SELECT d.figure, d.date, d.value, d.usual, d.deviation, d.days

@@ -1,4 +1,4 @@
--- Every user has one current stretch, of the level that users tells.
+-- Every user has one current period, and its level is the one in users.
 -- counts: inconsistent user
 SELECT u.user_id, u.level, COUNT(l.level) AS current_stretches, MIN(l.level) AS current_level
 FROM users AS u

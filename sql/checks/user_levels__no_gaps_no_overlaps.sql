@@ -1,4 +1,4 @@
--- Each stretch ends where the user's next one begins, at another level; the last one, and no other, is current.
+-- Each period ends when the user's next one begins, at another level; only the last one is current.
 SELECT s.user_id, s.level, s.valid_from, s.valid_to, s.is_current, s.next_level, s.next_from
 FROM (
     SELECT

@@ -1,4 +1,4 @@
--- One row is one song record of the catalogue, once, its text repaired: what plays are matched with.
+-- One row is one distinct song record of the catalogue, its text repaired. Plays are matched with this table.
 CREATE TABLE catalogue (
     song_id VARCHAR(64) NOT NULL, -- song
     artist_id VARCHAR(64) NOT NULL, -- artist of the song

@@ -7,7 +7,7 @@ CREATE TABLE events (
     item_in_session INTEGER NOT NULL, -- number of the event in its session, from 0
     ts TIMESTAMP NOT NULL, -- when the event happened, UTC, milliseconds
     user_id BIGINT, -- user; null when logged out
-    visit_id VARCHAR(48) NOT NULL, -- visit that the event is part of, session and user, as text: 139-8; where nobody's, the session alone
+    visit_id VARCHAR(48) NOT NULL, -- visit that the event is part of, session and user, as text: 139-8; the session alone if it belongs to no user
     page VARCHAR(64) NOT NULL, -- page of the app; NextSong is a play
     auth VARCHAR(64), -- Logged In, Logged Out, Guest or Cancelled
     level VARCHAR(16), -- free or paid, when the event happened
@@ -25,7 +25,7 @@ CREATE TABLE events (
     song_before_repair VARCHAR(1024), -- title as logged, where repair changed it
     artist_before_repair VARCHAR(1024), -- artist as logged, where repair changed it
     deliveries INTEGER NOT NULL, -- rows of staging_events that are this event
-    versions INTEGER NOT NULL -- different contents among them; 1 unless they contradict each other
+    versions INTEGER NOT NULL -- different contents among these rows; 1 unless they contradict each other
 )
 -- hardly two events share it, and time and songplays lie beside; in order of time for what asks for days
 DISTKEY (ts)

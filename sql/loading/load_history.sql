@@ -5,7 +5,7 @@ CREATE TABLE load_history (
     table_name VARCHAR(128) NOT NULL, -- staging table that holds the rows
     source_root VARCHAR(1024) NOT NULL, -- folder or prefix that was listed
     uri VARCHAR(2048) NOT NULL, -- where the object was read
-    version VARCHAR(256) NOT NULL, -- version that was read: size and modification time of a file
+    version VARCHAR(256) NOT NULL, -- version that was read: size and modification time of a file, or ETag of an S3 object
     bytes BIGINT NOT NULL, -- size of the object
     records BIGINT NOT NULL, -- records in the object, counted apart from the rows
     rows_loaded BIGINT NOT NULL, -- records that became rows of the staging table

@@ -1,4 +1,4 @@
--- One row in all: how much of what is played the song catalogue knows, and how much it would without the repair of texts.
+-- One row in all: how many plays are of songs that the catalogue knows, with and without the repair of texts.
 CREATE TABLE catalogue_coverage (
     plays INTEGER NOT NULL, -- plays in all
     matched INTEGER NOT NULL, -- plays whose song the catalogue knows

@@ -4,7 +4,7 @@ CREATE TABLE level_changes (
     date DATE NOT NULL PRIMARY KEY, -- day, UTC
     upgrades INTEGER NOT NULL, -- changes from free to paid
     downgrades INTEGER NOT NULL, -- changes from paid to free
-    cancellations INTEGER NOT NULL -- users who cancelled, and did not do so again later
+    cancellations INTEGER NOT NULL -- users who cancelled on this day for the last time
 )
 -- at most a row a day, read in this order
 DISTSTYLE ALL

@@ -1,13 +1,13 @@
--- One row is one figure of the newest day that is over, beside the same weekday of the eight weeks before it.
+-- One row is one figure of the newest complete day, beside the same weekday in the eight weeks before.
 -- plots: value
 CREATE TABLE newest_day (
-    figure VARCHAR(32) NOT NULL PRIMARY KEY, -- events, or the share of paid, matched, repeated or rejected ones
-    date DATE NOT NULL, -- day, UTC; of rejected ones the day on which they were loaded
-    value DOUBLE PRECISION NOT NULL, -- figure of this day
-    usual DOUBLE PRECISION, -- median of the figure on the earlier days; null where there are none
-    deviation DOUBLE PRECISION, -- median absolute deviation from it
+    figure VARCHAR(32) NOT NULL PRIMARY KEY, -- the number of events, or a share: paid, matched, repeated or rejected
+    date DATE NOT NULL, -- day, UTC; for the rejected share the day of the loads
+    value DOUBLE PRECISION NOT NULL, -- the figure on this day
+    usual DOUBLE PRECISION, -- median of the figure on the earlier days; null if there are none
+    deviation DOUBLE PRECISION, -- median absolute deviation from the median
     days INTEGER NOT NULL, -- how many earlier days there are
-    is_unusual BOOLEAN NOT NULL -- whether it is further from usual than five standard deviations; never with fewer than four earlier days
+    is_unusual BOOLEAN NOT NULL -- whether it is more than five standard deviations from usual; never with fewer than four earlier days
 )
 -- a row a figure
 DISTSTYLE ALL

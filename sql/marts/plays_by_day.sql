@@ -3,13 +3,13 @@
 CREATE TABLE plays_by_day (
     date DATE NOT NULL PRIMARY KEY, -- day, UTC
     plays INTEGER NOT NULL, -- plays of the day
-    paid_plays INTEGER NOT NULL, -- of them by users whose level was paid
-    free_plays INTEGER NOT NULL, -- of them by users whose level was free
+    paid_plays INTEGER NOT NULL, -- plays of users whose level was paid
+    free_plays INTEGER NOT NULL, -- plays of users whose level was free
     listeners INTEGER NOT NULL, -- users who played a song
     active_users INTEGER NOT NULL, -- users with an event of any kind
     matched_plays INTEGER NOT NULL, -- plays whose song the catalogue knows
     events INTEGER NOT NULL, -- events of any kind
-    repeated_events INTEGER NOT NULL -- how often one of them was delivered once more
+    repeated_events INTEGER NOT NULL -- further deliveries of these events
 )
 -- a row a day, read in this order
 DISTSTYLE ALL

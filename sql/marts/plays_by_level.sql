@@ -3,7 +3,7 @@ CREATE TABLE plays_by_level (
     level VARCHAR(16) NOT NULL PRIMARY KEY, -- paid or free
     users INTEGER NOT NULL, -- users whose level it is now
     listeners INTEGER NOT NULL, -- users who played a song while they had it
-    plays INTEGER NOT NULL -- plays of users while they had it
+    plays INTEGER NOT NULL -- plays by users while they had it
 )
 -- a few rows
 DISTSTYLE ALL

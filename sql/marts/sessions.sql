@@ -1,11 +1,11 @@
--- One row is one visit of one user, from its first event to its last. What nobody can be told of in a session is a visit, too.
+-- One row is one visit of one user, from its first event to its last. The events of a session that belong to no user are a visit as well.
 -- maintained by: visit_id = events.visit_id
 CREATE TABLE sessions (
     visit_id VARCHAR(48) NOT NULL PRIMARY KEY, -- session and user, as text: 139-8; natural key
     session_id BIGINT NOT NULL, -- session as logged; some logs share one among users
-    user_id BIGINT REFERENCES users (user_id), -- who it was; null where nobody logged in
+    user_id BIGINT REFERENCES users (user_id), -- user; null if nobody logged in
     level VARCHAR(16), -- free or paid, at the end
-    device_family VARCHAR(16), -- iPhone, iPad, Android, Windows, Mac, Linux or Other; null where nobody logged in
+    device_family VARCHAR(16), -- iPhone, iPad, Android, Windows, Mac, Linux or Other; null if nobody logged in
     started_at TIMESTAMP NOT NULL, -- first event, UTC
     ended_at TIMESTAMP NOT NULL, -- last event, UTC: a song that plays on is not counted
     length_seconds BIGINT NOT NULL, -- from the first event to the last, both cut to the second

@@ -1,4 +1,4 @@
--- One row is one user: what the user did, by the events that carry the user. The table that a study of churn begins with.
+-- One row is one user: what the user did, from all events that name the user. A study of churn begins with this table.
 -- maintained by: user_id = users.user_id AND user_id = events.user_id AND user_id = songplays.user_id
 CREATE TABLE user_activity (
     user_id BIGINT NOT NULL PRIMARY KEY REFERENCES users (user_id), -- user
@@ -9,7 +9,7 @@ CREATE TABLE user_activity (
     visits INTEGER NOT NULL, -- visits, each a row of sessions
     days_active INTEGER NOT NULL, -- days, UTC, with an event
     plays INTEGER NOT NULL, -- songs played
-    songs INTEGER NOT NULL, -- of them different ones, by title and artist
+    songs INTEGER NOT NULL, -- different songs played, by title and artist
     artists INTEGER NOT NULL, -- different artists played
     thumbs_up INTEGER NOT NULL, -- page Thumbs Up
     thumbs_down INTEGER NOT NULL, -- page Thumbs Down

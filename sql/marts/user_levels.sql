@@ -1,12 +1,12 @@
--- One row is one stretch of time in which a user had one level: the history of users.level, a type 2 dimension.
--- A stretch begins with the first event that tells of it, whatever its page. Of events at one moment the last one counts.
+-- One row is one period in which a user had one level: the history of users.level, a type 2 dimension.
+-- A period begins with the first event at its level, whatever the page. Of several events at the same moment the last one counts.
 -- maintained by: user_id = events.user_id AND user_id = users.user_id
 CREATE TABLE user_levels (
     user_id BIGINT NOT NULL REFERENCES users (user_id), -- user
     level VARCHAR(16) NOT NULL, -- free or paid
-    valid_from TIMESTAMP NOT NULL, -- when the stretch begins, UTC
-    valid_to TIMESTAMP, -- when the next one begins, UTC, no longer part of this one; null while it lasts
-    is_current BOOLEAN NOT NULL, -- whether it lasts
+    valid_from TIMESTAMP NOT NULL, -- when the period begins, UTC
+    valid_to TIMESTAMP, -- when the next period begins, UTC, exclusive; null for the current one
+    is_current BOOLEAN NOT NULL, -- whether it is the current one
     PRIMARY KEY (user_id, valid_from)
 )
 -- a few rows a user, read user by user in the order of time

@@ -1,5 +1,5 @@
--- One row is one artist of the catalogue. An artist with several names or locations keeps one song record's,
--- whole: one with coordinates first, then one with a location, then the first in alphabetical order.
+-- One row is one artist of the catalogue. If song records disagree on name or location, all columns come from one of
+-- them: one with coordinates first, then one with a location, then the first in alphabetical order.
 CREATE TABLE artists (
     artist_id VARCHAR(64) NOT NULL PRIMARY KEY, -- artist, natural key
     name VARCHAR(1024), -- name

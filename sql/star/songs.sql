@@ -1,4 +1,4 @@
--- One row is one song of the catalogue. Where a song_id has several records, one of them, whole.
+-- One row is one song of the catalogue. If a song_id has several records, all columns come from one of them.
 CREATE TABLE songs (
     song_id VARCHAR(64) NOT NULL PRIMARY KEY, -- song, natural key
     title VARCHAR(1024), -- title
