@@ -152,7 +152,8 @@ def lineage_of(
         types.setdefault(table, {})[name] = kind
     tree = sqlglot.parse_one(statement, read=DIALECT)
     query = tree.expression if isinstance(tree, exp.Insert) else tree
-    found = lineage(None, query, types, dialect=DIALECT, copy=False)
+    # what its nodes show of the query, which trimming would shorten, is not looked at
+    found = lineage(None, query, types, dialect=DIALECT, copy=False, trim_selects=False)
     made_from = {}
     for name, root in found.items():
         leaves = [n for n in root.walk() if isinstance(n.expression, exp.Table)]
