@@ -22,7 +22,9 @@ from sparkify_assets.warehouse.base import Session, Warehouse
 READABLE: dict[str, Any] = {"loggers": {"readable": {}}}
 LOOK_SECONDS = 15  # from one look at the sources to the next
 # what died before it was queued or started keeps NOT_STARTED for ever, and is not waited for
-UNFINISHED = dg.RunsFilter(statuses=[*IN_PROGRESS_RUN_STATUSES, dg.DagsterRunStatus.QUEUED])
+UNFINISHED = dg.RunsFilter(
+    job_name="refresh", statuses=[*IN_PROGRESS_RUN_STATUSES, dg.DagsterRunStatus.QUEUED]
+)
 
 _if = dg.AutomationCondition
 _changed: dg.AutomationCondition[Any] = _if.code_version_changed() | _if.any_deps_updated()
@@ -113,7 +115,9 @@ def new_files(sources: dict[str, Source], *, is_on: bool) -> dg.SensorDefinition
         if found != seen:
             return dg.SkipReason("Files are new or changed. They may not be complete yet.")
         if context.instance.get_runs_count(UNFINISHED):
-            return dg.SkipReason("Files are new or changed. Another run has to end first.")
+            return dg.SkipReason(
+                "Files are new or changed. A refresh is on its way, and has to end first."
+            )
         context.update_cursor(f"{found} {found}")
         return dg.RunRequest()
 
@@ -138,7 +142,7 @@ def daily_refresh(settings: Settings) -> dg.ScheduleDefinition:
         )
         def daily_refresh(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
             if context.instance.get_runs_count(UNFINISHED):
-                return dg.SkipReason("Another run is on its way.")
+                return dg.SkipReason("A refresh is on its way already.")
             return dg.RunRequest()
 
     except dg.DagsterInvalidDefinitionError:

@@ -87,8 +87,11 @@ def _column_schema(table: Table) -> dg.TableSchema:
     return dg.TableSchema(columns)
 
 
-def column_lineage(table: Table, catalog: Catalog) -> dict[str, dg.TableColumnLineage]:
-    """What the columns of a derived table are made from, as metadata of its materialization."""
+def column_lineage(table: Table, catalog: Catalog) -> dict[str, Any]:
+    """What the columns of a derived table are made from, as metadata of its materialization.
+
+    The open-source UI shows no `dagster/column_lineage`, so that there is a table of it, too.
+    """
     columns = tuple(
         (name, c.name, c.type) for name in table.reads for c in catalog.tables[name].columns
     )
@@ -101,7 +104,14 @@ def column_lineage(table: Table, catalog: Catalog) -> dict[str, dg.TableColumnLi
         name: [dg.TableColumnDep(dg.AssetKey(p), column) for p, column in found if p in assets]
         for name, found in made_from.items()
     }
-    return {"dagster/column_lineage": dg.TableColumnLineage(deps)}
+    shown = [
+        dg.TableRecord({"column": name, "made from": ", ".join(map(".".join, found))})
+        for name, found in made_from.items()
+    ]
+    return {
+        "dagster/column_lineage": dg.TableColumnLineage(deps),
+        "columns_made_from": dg.MetadataValue.table(shown),
+    }
 
 
 def check_specs(table: Table) -> list[dg.AssetCheckSpec]:

@@ -19,10 +19,10 @@ from sparkify_assets_tests.platform import EVENT, Platform, materialized
 from sparkify_assets_tests.s3_server import BUCKET, DENIED, LISTING, S3Server
 
 NEW = "Files are new or changed. They may not be complete yet."
-BUSY = "Files are new or changed. Another run has to end first."
+BUSY = "Files are new or changed. A refresh is on its way, and has to end first."
 NOTHING = "No file is new or changed."
 A_RUN = ""
-OTHER = dg.DagsterRun(job_name="another", status=dg.DagsterRunStatus.STARTED)
+OTHER = dg.DagsterRun(job_name="refresh", status=dg.DagsterRunStatus.STARTED)
 
 
 @pytest.fixture
@@ -107,14 +107,15 @@ def test_an_unreachable_bucket_is_said_and_looked_at_again(
 
 
 @pytest.mark.parametrize("status", ["QUEUED", "STARTING", "STARTED", "CANCELING"])
-def test_another_run_delays_a_batch(daemon: Daemon, status: str) -> None:
+def test_another_refresh_delays_a_batch(daemon: Daemon, status: str) -> None:
     other = OTHER._replace(run_id="other", status=dg.DagsterRunStatus(status))
     daemon.instance.add_run(other)
+    daemon.instance.add_run(other._replace(run_id="no matter", job_name="audit"))
     daemon.platform.write_events([{"sessionId": 2}], "a.json")
     assert looks(daemon, 3) == [NEW, BUSY, BUSY]
     daemon.platform.write_events([{"sessionId": 3}], "b.json")
     assert looks(daemon, 2) == [NEW, BUSY]
-    assert "Another run" in daemon.scheduled()
+    assert "A refresh" in daemon.scheduled()
     daemon.instance.delete_run(other.run_id)
     assert looks(daemon, 2) == [A_RUN, NOTHING]
     assert daemon.scheduled() == A_RUN

@@ -119,6 +119,9 @@ def its_tables_checks_and_report_are_there(page: Page, server: Server, run: str)
     for number, cells in enumerate((("1", "Made", "The Makers", "2"), ("2", "Late")), start=1):
         for cell in cells:
             expect(preview.get_by_role("row").nth(number)).to_contain_text(cell)
+    made_from = page.get_by_role("row").filter(has_text="columns_made_from").get_by_role("table")
+    listeners = made_from.get_by_role("row").filter(has_text="listeners")
+    expect(listeners).to_contain_text("songplays.user_id")
     page.goto(f"{server.url}/assets/songplays?view=checks")
     expect(page.get_by_text("Passed", exact=True).first).to_be_visible()
     page.goto(f"{server.url}/assets/listening_report?view=events")
@@ -128,7 +131,7 @@ def its_tables_checks_and_report_are_there(page: Page, server: Server, run: str)
 
 
 def what_columns_are_made_from_is_served(server: Server) -> None:
-    """The open-source UI of 1.13 shows it nowhere, but what asks its server is told."""
+    """The open-source UI of 1.13 draws nothing of it, but what asks its server is told."""
     (latest,) = server.ask(LINEAGE)["assetNodeOrError"]["assetMaterializations"]
     (lineage,) = (entry["lineage"] for entry in latest["metadataEntries"] if "lineage" in entry)
     found: dict[str, Any] = {

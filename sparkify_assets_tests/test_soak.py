@@ -142,8 +142,8 @@ class World:
         if becomes == "twice":
             shutil.copy(self.folder / other, self.folder / f"again-{name}")
         elif becomes == "changed":
-            _, *left = self.texts()[other].replace('"free"', '"paid"').splitlines(keepends=True)
-            self.write(other, "".join(left) + self.new_text())
+            lines = self.texts()[other].replace('"free"', '"paid"').splitlines(keepends=True)
+            self.write(other, "".join(lines[len(lines) // 2 :]) + self.new_text())  # a visit goes
         elif becomes == "vanished":
             (self.folder / other).unlink()
         elif becomes == "changed and broken":
@@ -201,7 +201,7 @@ class Soak:
         elif now != self.seen:
             assert said.endswith("They may not be complete yet.")
         elif is_busy:
-            assert said.endswith("Another run has to end first.")
+            assert said.endswith("A refresh is on its way, and has to end first.")
         else:
             assert said == ""
             self.requested = now
