@@ -44,7 +44,7 @@ COMES = ("whole", "whole", "whole", "late", "broken", "unread")
 BECOMES = ("as it was", "as it was", "changed", "changed and broken", "twice", "vanished")
 RUNS = ("plain", "plain", "killed", "locked")
 HAPPENS = {*COMES, *BECOMES, *RUNS, "warned", "warned still"}
-STARTED = dg.DagsterRun(job_name="another", status=dg.DagsterRunStatus.STARTED)
+STARTED = dg.DagsterRun(job_name="refresh", status=dg.DagsterRunStatus.STARTED)
 
 
 def parsed(text: str) -> list[dict[str, Any]]:
