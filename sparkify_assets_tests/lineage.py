@@ -32,9 +32,11 @@ MADE_FROM: dict[str, dict[str, set[str]]] = {
         "plays_by_hour": {"songplays"},
         "plays_by_level": {"songplays", "users"},
         "plays_by_location": {"songplays"},
+        "retention_by_week": {"songplays"},
         "sessions": {"events", "users"},
         "user_activity": {"events", "songplays", "users"},
         "user_levels": {"events", "users"},
+        "visits_by_device": {"sessions"},
     },
 }
 MADE_FROM["report"] = {"listening_report": set(MADE_FROM["marts"])}

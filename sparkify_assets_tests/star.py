@@ -7,7 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -366,6 +366,28 @@ def sessions(events: list[Record]) -> set[tuple[Any, ...]]:
             )
         )
     return result
+
+
+def visits_by_device(events: list[Record]) -> set[tuple[Any, ...]]:
+    by_device = ranked(sessions(events), lambda s: s[4] or "(not logged)")
+    return {
+        (rank, device, len(rows), listeners(rows), sum(s[9] for s in rows), sum(s[7] for s in rows))
+        for rank, device, rows in by_device
+    }
+
+
+def retention_by_week(events: list[Record]) -> set[tuple[Any, ...]]:
+    def monday(event: Record) -> date:
+        return moment(event).date() - timedelta(days=moment(event).weekday())
+
+    weeks_of = {user: {*map(monday, plays_of(rows))} for user, rows in by_user(events).items()}
+    cohorts = grouped((weeks for weeks in weeks_of.values() if weeks), min)
+    return {
+        (first, week, len(cohort), sum(week in weeks for weeks in cohort))
+        for first, cohort in cohorts.items()
+        for week in set().union(*weeks_of.values())
+        if week >= first
+    }
 
 
 def grouped(rows: Iterable[T], key: Callable[[T], Any]) -> dict[Any, list[T]]:

@@ -26,9 +26,12 @@ AGENTS = ("Mozilla/5.0 (Windows NT 6.1)", "Mozilla/5.0 (Macintosh; Intel Mac OS 
 TABLES = (
     *("users", "time", "songplays", "most_played_songs", "most_played_artists", "level_changes"),
     *("plays_by_day", "plays_by_hour", "plays_by_level", "plays_by_location", "sessions"),
-    *("user_activity", "user_levels"),
+    *("user_activity", "user_levels", "retention_by_week", "visits_by_device"),
 )
-BY_EVENTS_ALONE = ("level_changes", "sessions", "time", "user_activity", "user_levels", "users")
+BY_EVENTS_ALONE = (
+    *("level_changes", "sessions", "time", "user_activity", "user_levels", "users"),
+    *("retention_by_week", "visits_by_device"),
+)
 
 
 @pytest.fixture(params=["platform", "redshift"])

@@ -282,7 +282,7 @@ def test_a_changed_file_of_sql_makes_its_table_again_and_what_is_made_from_it(
     assert made == {
         *("songplays", "catalogue_coverage", "most_played_artists", "most_played_songs"),
         *("plays_by_day", "plays_by_hour", "plays_by_level", "plays_by_location", "user_activity"),
-        *("level_changes", "newest_day"),
+        *("level_changes", "newest_day", "retention_by_week"),
     }
 
 
