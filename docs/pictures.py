@@ -59,13 +59,19 @@ def main() -> None:
             expect(page.get_by_text("Passed", exact=True)).to_be_visible()
             page.wait_for_timeout(3_000)  # its plot is drawn
             page.screenshot(path=docs / "asset_checks.png")
+            page.set_viewport_size({"width": 2600, "height": 1600})
             page.goto(f"{server.url}/assets/most_played_songs")
             preview = page.get_by_role("row").filter(has_text="preview").get_by_role("table")
             expect(preview.get_by_role("row")).to_have_count(1 + 10)
             preview.screenshot(path=docs / "preview.png")
         with closing(browser.new_page(viewport=ViewportSize(width=1100, height=1640))) as page:
             page.goto((server.folder / "listening_report.html").as_uri())
-            page.screenshot(path=docs / "report.png")
+            card = page.locator("figure").nth(3)  # in the second row
+            height = card.evaluate("card => card.getBoundingClientRect().bottom") + 12
+            page.screenshot(
+                path=docs / "report.png",
+                clip={"x": 0, "y": 0, "width": 1100, "height": height},
+            )
     DIGESTS.write_text(json.dumps(digests(), indent=2) + "\n")
 
 

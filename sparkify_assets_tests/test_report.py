@@ -472,12 +472,16 @@ def test_every_chart_is_drawn(
         assert (sum(map(int, re.findall(r"\d+", ink))) > 3 * 128) == light
         for figure in page.locator("figure").all():
             title = figure.get_by_role("heading").inner_text()
-            chart = figure.locator("div[role=img]")
+            chart = figure.locator(".chart")
             assert (chart.get_attribute("aria-label") or "").startswith(f"{title}. ")
             box = chart.bounding_box()
             assert box, title
             assert box["width"] > 250, title
-            assert box["height"] > 50, title  # three bars on a phone
+            assert box["height"] > 15, title  # one bar
+            for table in chart.locator(".scroll").all():
+                assert table.evaluate("it => it.scrollWidth <= it.clientWidth"), title
+            if chart.get_attribute("role") == "group":  # which is a table, and no drawing
+                continue
             marks = figure.locator(".mark").all()
             drawn = [mark.bounding_box() or {"width": 0, "height": 0} for mark in marks]
             assert any(mark["width"] * mark["height"] > 1 for mark in drawn), title
@@ -493,3 +497,27 @@ def test_every_chart_is_drawn(
                 texts = [e.get_attribute("title") or e.text_content() for e in explained]
                 assert texts, title
                 assert all(re.fullmatch(r"\S.*: [\d,.]+ \w[\w ]*", text or "") for text in texts)
+
+
+@pytest.mark.browser
+@needs_chromium
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+def test_on_paper_it_is_two_pages(browser: Browser, sample: Platform, paper: str) -> None:
+    with closing(browser.new_page()) as page:
+        page.goto(sample.report.as_uri())
+        printed = page.pdf(format=paper)
+    assert len(re.findall(rb"/Type /Page\b", printed)) == 2
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_a_figure_is_downloaded(browser: Browser, sample: Platform) -> None:
+    with closing(browser.new_page()) as page:
+        page.goto(sample.report.as_uri())
+        figure = page.locator("figure").filter(has_text="Most played songs")
+        with page.expect_download() as download:
+            figure.get_by_role("link", name="Download as CSV").click()
+        assert download.value.suggested_filename == "most_played_songs.csv"
+        text = download.value.path().read_text(encoding="utf-8")
+    _, rows, _ = figures_of(report_of(sample))["Most played songs"]
+    assert [*csv.reader(io.StringIO(text[1:]))] == rows
