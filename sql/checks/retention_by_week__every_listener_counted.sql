@@ -4,7 +4,7 @@ SELECT counted.users, facts.users AS listeners
 FROM (
     SELECT COALESCE(SUM(r.users), 0) AS users
     FROM retention_by_week AS r
-    WHERE r.week = r.first_week
+    WHERE r.active_week = r.first_week
 ) AS counted
 CROSS JOIN (SELECT COUNT(DISTINCT p.user_id) AS users FROM songplays AS p) AS facts
 WHERE counted.users <> facts.users;

@@ -2,16 +2,16 @@
 -- may be empty
 CREATE TABLE retention_by_week (
     first_week DATE NOT NULL, -- Monday of the week, UTC, in which the users first played a song
-    week DATE NOT NULL, -- Monday of a week, UTC, in which anybody played a song: first_week or a later one
+    active_week DATE NOT NULL, -- Monday of a week, UTC, in which anybody played a song: first_week or a later one
     users INTEGER NOT NULL, -- users who first played in first_week
-    active_users INTEGER NOT NULL, -- users among them who played in this week
-    PRIMARY KEY (first_week, week)
+    active_users INTEGER NOT NULL, -- users among them who played in active_week
+    PRIMARY KEY (first_week, active_week)
 )
 -- small: a row for each two weeks; read in this order
 DISTSTYLE ALL
-SORTKEY (first_week, week);
+SORTKEY (first_week, active_week);
 
-INSERT INTO retention_by_week (first_week, week, users, active_users)
+INSERT INTO retention_by_week (first_week, active_week, users, active_users)
 WITH played AS (
     SELECT DISTINCT
         p.user_id,
@@ -45,7 +45,7 @@ weeks AS (
 
 SELECT
     cohort.first_week,
-    w.week,
+    w.week AS active_week,
     cohort.users,
     COALESCE(a.users, 0) AS active_users
 FROM active AS cohort
