@@ -52,6 +52,7 @@ def hold(warehouse: Path, read_only: bool, pipe: Connection) -> None:
     with duckdb.connect(str(warehouse), read_only=read_only):
         pipe.send("ready")
         pipe.recv()
+    pipe.send("closed")
 
 
 def look(platform: Platform) -> State:
@@ -249,6 +250,7 @@ def test_a_run_gives_up_on_a_held_warehouse(held: Held) -> None:
     assert [line.startswith(held_by) for line in failure_of(result).splitlines()] == [True]
     assert not result.get_asset_materialization_events()
     pipe.send("close it")
+    assert pipe.recv() == "closed"
     assert not differences(look(platform), before)
 
 
