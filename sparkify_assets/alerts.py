@@ -12,9 +12,7 @@ from urllib.request import Request, urlopen
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import (
-    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES as COMPLETED,
-)
-from dagster._core.storage.asset_check_execution_record import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
     AssetCheckExecutionRecordStatus,
 )
 
@@ -82,9 +80,9 @@ def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, ui_url: str) -> s
             ends = ends or [f"{event.message} What was published before stays as it was."]
     if not failed and not found:
         return None
-    job = "A run of some assets" if run.job_name.startswith("__") else f"The job {run.job_name}"
+    job = "a run of some assets" if run.job_name.startswith("__") else f"the job {run.job_name}"
     title = "failed" if failed else "succeeded, with a new warning"
-    lines = [f"Sparkify: {job[0].lower()}{job[1:]} {title}.", *found, *ends]
+    lines = [f"Sparkify: {job} {title}.", *found, *ends]
     return "\n".join([escape("\n- ".join(lines), quote=False), f"{ui_url}/runs/{run.run_id}"])
 
 
@@ -100,8 +98,9 @@ def _told(check: dg.AssetCheckEvaluation) -> str:
 
 def _warns_first(instance: dg.DagsterInstance, check: dg.AssetCheckEvaluation, run_id: str) -> bool:
     """Whether the check passed when it was evaluated before this run, or never was."""
+    completed = set(COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES)
     history = instance.event_log_storage.get_asset_check_execution_history(
-        check.asset_check_key, limit=EARLIER_RUNS, status=set(COMPLETED)
+        check.asset_check_key, limit=EARLIER_RUNS, status=completed
     )
     runs = [record.run_id for record in history]
     earlier = history[runs.index(run_id) + 1 :] if run_id in runs else []

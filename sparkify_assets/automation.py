@@ -21,6 +21,7 @@ from sparkify_assets.warehouse.base import Session, Warehouse
 
 READABLE: dict[str, Any] = {"loggers": {"readable": {}}}
 LOOK_SECONDS = 15  # from one look at the sources to the next
+SENSOR_STATUS = {True: dg.DefaultSensorStatus.RUNNING, False: dg.DefaultSensorStatus.STOPPED}
 # what died before it was queued or started keeps NOT_STARTED for ever, and is not waited for
 UNFINISHED = dg.RunsFilter(
     job_name="refresh", statuses=[*IN_PROGRESS_RUN_STATUSES, dg.DagsterRunStatus.QUEUED]
@@ -96,7 +97,7 @@ def new_files(sources: dict[str, Source], *, is_on: bool) -> dg.SensorDefinition
         name="new_files",
         job=refresh,
         minimum_interval_seconds=LOOK_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING if is_on else dg.DefaultSensorStatus.STOPPED,
+        default_status=SENSOR_STATUS[is_on],
         description="Refreshes when files are new or changed and have settled.",
     )
     def look(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -158,6 +159,6 @@ def changed_tables(*, is_on: bool) -> dg.AutomationConditionSensorDefinition:
     return dg.AutomationConditionSensorDefinition(
         "changed_tables",
         target=dg.AssetSelection.all(),
-        default_status=dg.DefaultSensorStatus.RUNNING if is_on else dg.DefaultSensorStatus.STOPPED,
+        default_status=SENSOR_STATUS[is_on],
         description="Makes tables again whose file of sql/ changed, with what is made from them.",
     )

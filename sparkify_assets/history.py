@@ -35,7 +35,7 @@ from sparkify_assets.settings import Settings
 from sparkify_assets.warehouse import warehouse_of
 from sparkify_assets.wording import slug
 
-DEFAULT = "sparkify.duckdb"
+DEFAULT = str(Settings.model_fields["duckdb_path"].default)
 
 
 class RunHistory(DagsterSqliteStorage):
