@@ -13,9 +13,10 @@ import sqlglot
 from sqlglot import exp
 
 from benchmarks.contenders import STAGED
-from sparkify_assets.catalog import Catalog, Table
+from sparkify_assets.catalog import Catalog
 from sparkify_assets.definitions import SQL
 from sparkify_assets.dialect import DIALECT
+from sparkify_assets.tables import Table
 
 LEFT_OUT = {"load_history", "rejected_records", "load_summary"}
 READ = {  # of the one column each that is not kept as it is found

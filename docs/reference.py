@@ -11,8 +11,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader
 
 from sparkify_assets.audit import audits_of
-from sparkify_assets.catalog import Catalog, Table
+from sparkify_assets.catalog import Catalog
 from sparkify_assets.settings import RedshiftSettings, Settings
+from sparkify_assets.tables import Table
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent

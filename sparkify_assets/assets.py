@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from sparkify_assets.catalog import Catalog, Table
+from sparkify_assets.catalog import Catalog
 from sparkify_assets.errors import SparkifyError, printable
 from sparkify_assets.loading import prepared_load
 from sparkify_assets.maintenance import Scope, Upkeep
@@ -25,6 +25,7 @@ from sparkify_assets.presentation import (
 )
 from sparkify_assets.publishing import PublishConfig, Results, evaluate, publish, require
 from sparkify_assets.sources.base import Source
+from sparkify_assets.tables import Table
 from sparkify_assets.text_repair import repair_table
 from sparkify_assets.values import verify_readable
 from sparkify_assets.warehouse.base import Session, Warehouse

@@ -8,9 +8,10 @@ table is published. What a failed audit does is said in `publishing.py`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sparkify_assets.catalog import COPIES, ROWS, VIOLATION, Table
 from sparkify_assets.dialect import quote
 from sparkify_assets.errors import SparkifyError
+from sparkify_assets.table_files import COPIES, ROWS, VIOLATION
+from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.base import Row, Session
 from sparkify_assets.wording import as_text, counted, launch_command
 

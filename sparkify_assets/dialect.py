@@ -2,20 +2,24 @@
 
 A statement comes parsed, and as its own text, since that is what is run. A type has one spelling,
 whatever a file or a catalogue calls it: one that means the same on both engines and can be
-compared as text. What a file declares with all that is the business of `catalog.py`.
+compared as text. What a file declares with all that is the business of `table_files.py`.
 """
 
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from itertools import groupby
 from pathlib import Path
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
+from sqlglot.errors import OptimizeError, SqlglotError
 from sqlglot.lineage import lineage
+from sqlglot.optimizer.annotate_types import annotate_types
+from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import traverse_scope
+from sqlglot.schema import MappingSchema
 
 from sparkify_assets.errors import SparkifyError
 
@@ -39,15 +43,26 @@ PORTABLE = re.compile(
     r"|(VAR)?CHAR\(\d+\)|DATE|TIME( WITH TIME ZONE)?|TIMESTAMP( WITH TIME ZONE)?"
 )
 
+FAMILIES = {  # types of two of them are not compared
+    kind: family
+    for family, kinds in {
+        "text": exp.DataType.TEXT_TYPES,
+        "a number": exp.DataType.NUMERIC_TYPES,
+        "a time": exp.DataType.TEMPORAL_TYPES,
+        "a truth value": {exp.DataType.Type.BOOLEAN},
+    }.items()
+    for kind in kinds
+}
+
 
 def quote(identifier: str) -> str:
     """An identifier as SQL text, safe whatever its characters."""
     return '"' + identifier.replace('"', '""') + '"'
 
 
-def wrong(path: Path, what: str) -> SparkifyError:
+def wrong(path: Path, what: str, line: int | None = None) -> SparkifyError:
     """The error of a file that is no contract, with its path."""
-    return SparkifyError(f"{path}: {what}")
+    return SparkifyError(f"{path}:{f'{line}:' if line else ''} {what}")
 
 
 @dataclass(frozen=True)
@@ -77,13 +92,18 @@ def statements_of(path: Path, text: str) -> list[tuple[exp.Expr, str]]:
         SparkifyError: a file that does not parse, with its path and line.
     """
     try:
-        tokens = sqlglot.tokenize(text, read=DIALECT)
-        parsed = sqlglot.parse(text, read=DIALECT)
+        return _statements_in(text)
     except SqlglotError as error:
         raise wrong(path, f"does not parse as Redshift SQL: {_plain(error)}") from None
+
+
+@cache
+def _statements_in(text: str) -> list[tuple[exp.Expr, str]]:
+    tokens = sqlglot.tokenize(text, read=DIALECT)
     runs = groupby(tokens, lambda token: token.token_type.name == "SEMICOLON")
     parts = [list(run) for is_end, run in runs if not is_end]
     texts = [text[part[0].start : part[-1].end + 1] for part in parts]
+    parsed = sqlglot.parse(text, read=DIALECT)
     statements = [s for s in parsed if s and not isinstance(s, exp.Semicolon)]
     return list(zip(statements, texts, strict=True))
 
@@ -136,6 +156,58 @@ def names_in(statement: str) -> set[str]:
     tree = sqlglot.parse_one(statement, read=DIALECT)
     stars = (star for star in tree.find_all(exp.Star) if not isinstance(star.parent, exp.Count))
     return {column.name.lower() for column in tree.find_all(exp.Column)} | {"*" for _ in stars}
+
+
+def verify_query(
+    query: exp.Query, path: Path, schema: MappingSchema, declared: dict[str, str]
+) -> None:
+    """Checks names and types of a file's query, as far as they can be known without data.
+
+    `schema` holds the columns of all tables; `declared` the types of those that it fills, in order.
+
+    Raises:
+        SparkifyError: a column that no table has, or several have; values of different kinds
+            compared, or put into a column of another kind. It says the path and the line.
+    """
+    try:
+        tree = qualify(query.copy(), schema=schema, dialect=DIALECT, quote_identifiers=False)
+    except OptimizeError as error:
+        name = "".join(re.findall(r"(?i)column:? '?(\w+)", str(error))[:1])
+        tables = [set(schema.column_names(table)) for table in query.find_all(exp.Table)]
+        named = {n for select in query.find_all(exp.Select) for n in select.named_selects}
+        if sum(name in columns for columns in tables) > 1:
+            said = f"several tables have a column {name}: say of which one it is"
+        else:
+            said = str(error).partition(" Line:")[0].rstrip(".")
+            guess = get_close_matches(name, named.union(*tables) - {name}, n=1)
+            said += f": maybe {guess[0]}" if guess else ""
+        places = [c for c in query.find_all(exp.Column) if c.name.lower() == name]
+        raise wrong(path, said, _line_of(*places)) from None
+    tree = annotate_types(tree, schema=schema, dialect=DIALECT)
+    for node in tree.find_all(exp.Predicate):
+        sides = [node.args.get(n) for n in ("expression", "low", "high")]
+        for other in filter(None, [*node.expressions, *sides]):
+            if node.this.is_string or other.is_string:  # such as a date
+                continue
+            kind, other_kind = _family(node.this), _family(other)
+            if kind and other_kind and kind != other_kind:
+                what = f"compares {kind} with {other_kind}: {node.sql(DIALECT, comments=False)}"
+                raise wrong(path, what, _line_of(node))
+    for value, (column, kind) in zip(tree.selects, declared.items(), strict=False):
+        given, wanted = _family(value), FAMILIES.get(exp.DataType.build(kind, dialect=DIALECT).this)
+        if given and given != wanted:
+            what = f"the column {column} is {wanted}, and the query gives {given}"
+            raise wrong(path, what, _line_of(value))
+
+
+def _family(value: exp.Expr) -> str | None:
+    kind = value.type
+    return FAMILIES.get(kind.this) if kind else None  # None: not known
+
+
+def _line_of(*nodes: exp.Expr) -> int | None:
+    names = (name for node in nodes for name in node.find_all(exp.Identifier))
+    return next((name.meta["line"] for name in names if "line" in name.meta), None)
 
 
 @cache

@@ -4,7 +4,11 @@ Anything else that is raised is a defect of this program and keeps its traceback
 (file names, values of data) is made safe to show where it becomes part of what people read.
 """
 
+import logging
 import re
+from functools import cache
+
+warn_once = cache(logging.getLogger("sparkify_assets").warning)  # a process often loads twice
 
 # Steers a terminal, changes the direction of writing, is no character, or cannot stand in XML.
 UNSAFE = re.compile(r"[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")

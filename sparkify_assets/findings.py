@@ -6,11 +6,11 @@ What is kept of one object is bounded, whatever it holds. Objects are read in `r
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from sparkify_assets.catalog import Table
 from sparkify_assets.containers import Damaged
 from sparkify_assets.errors import printable
 from sparkify_assets.records import BINARY, MAX_RAW_BYTES, TEXTS, Found, Members, something_else
 from sparkify_assets.sources.base import LocalFile
+from sparkify_assets.tables import Table
 from sparkify_assets.values import json_columns, json_text
 from sparkify_assets.wording import counted
 

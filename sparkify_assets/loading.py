@@ -15,12 +15,13 @@ from datetime import UTC, datetime
 from itertools import accumulate, count, groupby
 from typing import Any, NamedTuple
 
-from sparkify_assets.catalog import Catalog, Table
+from sparkify_assets.catalog import Catalog
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.findings import MEMBER, SAMPLES, Keys, Load, ReadObject
 from sparkify_assets.maintenance import Upkeep
 from sparkify_assets.reading import Reader
 from sparkify_assets.sources.base import SAMPLE, InputObject, Source, address_of
+from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.base import Row, Session, Warehouse
 from sparkify_assets.warehouse.landing import Landing, insert_rows, landing_for
 from sparkify_assets.wording import launch_command

@@ -14,9 +14,10 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 
 from sparkify_assets.audit import Audit, AuditResult, audits_of
-from sparkify_assets.catalog import Catalog, Table
+from sparkify_assets.catalog import Catalog
 from sparkify_assets.dialect import names_in, on_tables, quote
 from sparkify_assets.errors import SparkifyError
+from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.base import Row, Session
 from sparkify_assets.warehouse.landing import bare_columns
 from sparkify_assets.wording import as_text

@@ -13,10 +13,11 @@ from typing import Any
 import dagster as dg
 
 from sparkify_assets.audit import SAMPLES, AuditResult, audits_of
-from sparkify_assets.catalog import Catalog, Table
+from sparkify_assets.catalog import Catalog
 from sparkify_assets.dialect import lineage_of
 from sparkify_assets.errors import SparkifyError, TransientError
 from sparkify_assets.findings import Load
+from sparkify_assets.tables import Table
 from sparkify_assets.text_repair import VERSION as REPAIR_VERSION
 from sparkify_assets.warehouse.base import Row, Warehouse
 from sparkify_assets.wording import as_text, counted

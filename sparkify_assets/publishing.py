@@ -20,7 +20,7 @@ import dagster as dg
 from pydantic import Field
 
 from sparkify_assets.audit import Audit, AuditResult, audits_of, run_audits
-from sparkify_assets.catalog import Catalog, Table
+from sparkify_assets.catalog import Catalog
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.maintenance import Scope, Upkeep, forget, recorded
 from sparkify_assets.presentation import (
@@ -31,6 +31,7 @@ from sparkify_assets.presentation import (
     table_value,
     user_errors_as_failures,
 )
+from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.base import Row, Session, ShapeDiffers, Warehouse
 from sparkify_assets.wording import as_text, counted, launch_command, text_table
 

@@ -17,13 +17,13 @@ from itertools import chain, islice, takewhile
 
 import duckdb
 
-from sparkify_assets.catalog import Table
 from sparkify_assets.containers import Damaged, Member, members_of
 from sparkify_assets.dialect import quote
 from sparkify_assets.findings import Keys, ReadObject
 from sparkify_assets.records import MAX_RECORD_BYTES, Found, find_records
 from sparkify_assets.scratch import scratch_folder
 from sparkify_assets.sources.base import LocalFile, opened
+from sparkify_assets.tables import Table
 from sparkify_assets.values import DOUBTFUL, Misfit, row_reader, select_rows, structure
 from sparkify_assets.warehouse.landing import insert_rows
 

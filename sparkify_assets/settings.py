@@ -3,21 +3,16 @@
 All variables of the product are declared here; no other module reads the environment.
 """
 
-import logging
 import os
 import re
 from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from sparkify_assets.errors import SparkifyError, printable
-
-warn_once = cache(logging.getLogger(__name__).warning)  # a command reads the settings many times
-
+from sparkify_assets.errors import SparkifyError, printable, warn_once
 
 FILE = "[^:/]*(/.*)?"
 FOLDER = f"s3://[a-zA-Z0-9._-]+(/.*)?|{FILE}"

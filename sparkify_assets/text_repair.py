@@ -11,8 +11,8 @@ from html.entities import html5
 from importlib.metadata import version
 from pathlib import Path
 
-from sparkify_assets.catalog import Table
 from sparkify_assets.maintenance import Scope, Upkeep
+from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.base import Session
 from sparkify_assets.warehouse.landing import insert_rows, landing_for
 

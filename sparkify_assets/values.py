@@ -14,10 +14,10 @@ from decimal import Decimal
 from functools import partial
 from typing import NamedTuple
 
-from sparkify_assets.catalog import Column, Table
 from sparkify_assets.dialect import quote
 from sparkify_assets.errors import SparkifyError, printable
 from sparkify_assets.records import MAX_RECORD_BYTES, Found, Members, Number
+from sparkify_assets.tables import Column, Table
 
 OBJECT_ID = "object_id"  # the column of a staging table that comes from no key of the JSON
 DOUBTFUL = '"the record in doubt"'

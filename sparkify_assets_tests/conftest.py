@@ -19,8 +19,6 @@ from redshift_connector.cursor import Cursor
 
 from benchmarks import simulator
 from sparkify_assets import presentation, s3_access, scratch
-from sparkify_assets.catalog import Catalog
-from sparkify_assets.definitions import SQL
 from sparkify_assets.sources import s3
 from sparkify_assets_tests import star
 from sparkify_assets_tests.platform import (
@@ -46,24 +44,9 @@ settings.register_profile(
 )
 settings.load_profile("repeatable")
 
-# What tests would often pay for, each time the same: a tenth of a second for boto3's descriptions
-# of S3, a fifth for the tables of `sql/`, and for a copy of it as long as nothing in it changes.
+# What tests would often pay for, each time the same: a tenth of a second for boto3's descriptions.
 LOADER = botocore.loaders.create_loader()
 botocore.session.create_loader = lambda search_path_string=None: LOADER
-LOAD, SHIPPED = Catalog.load, Catalog.load(SQL)
-READ: dict[Path, tuple[dict[Path, bytes], Catalog]] = {}
-
-
-def load_once(sql: Path) -> Catalog:
-    if sql == SQL:
-        return SHIPPED
-    files = {path: path.read_bytes() for path in sql.rglob("*.sql")}
-    if sql not in READ or READ[sql][0] != files:
-        READ[sql] = files, LOAD(sql)
-    return READ[sql][1]
-
-
-Catalog.load = load_once  # type: ignore[method-assign, assignment]
 
 
 @pytest.fixture(autouse=True)

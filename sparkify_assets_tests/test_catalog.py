@@ -8,8 +8,9 @@ import pytest
 import sqlfluff
 
 from sparkify_assets.audit import audits_of
-from sparkify_assets.catalog import Catalog, Reference
+from sparkify_assets.catalog import Catalog
 from sparkify_assets.definitions import SQL
+from sparkify_assets.tables import Reference
 from sparkify_assets_tests.lineage import LEDGERS, MADE_FROM
 from sparkify_assets_tests.platform import Platform
 

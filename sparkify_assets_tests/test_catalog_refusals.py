@@ -231,6 +231,66 @@ def test_what_not_both_engines_have_or_nobody_proves_is_refused(platform: Platfo
             Catalog.load(platform.sql)
 
 
+MISTAKES = {
+    "p.user_idd AS a\nFROM songplays AS p": "bad.sql:3: Unknown column: user_idd: maybe user_id$",
+    "user_idd AS a\nFROM songplays": "bad.sql:3: .*user_idd.*: maybe user_id$",
+    "s.user_id AS a\nFROM songplays AS p": "bad.sql:3: .*user_id.* for table: 's'",
+    "user_id AS a\nFROM users AS u CROSS JOIN songplays AS p": "3: several tables have a column",
+    "x.plas AS a\nFROM (SELECT COUNT(*) AS plays FROM users) AS x": "3: .*: maybe plays$",
+    "u.user_id AS a\nFROM users AS u\nINNER JOIN time AS t ON t.start_time = u.user_id": (
+        "bad.sql:5: compares a time with a number: t.start_time = u.user_id"
+    ),
+    "u.user_id AS a\nFROM users AS u\nWHERE u.level IN (1, 2)": "5: compares text with a number",
+    "t.hour AS a\nFROM time AS t\nWHERE t.start_time BETWEEN 1 AND 2": "5: compares a time with",
+    "u.level AS a\nFROM users AS u": "3: the column a is a number, and the query gives text",
+}
+
+
+@pytest.mark.parametrize("query", MISTAKES)
+def test_names_and_types_of_a_query_are_checked(platform: Platform, query: str) -> None:
+    path = platform.sql / "marts" / "bad.sql"
+    path.write_text(f"CREATE TABLE bad (a INTEGER);\nINSERT INTO bad (a)\nSELECT {query};")
+    with pytest.raises(SparkifyError, match=MISTAKES[query]):
+        Catalog.load(platform.sql)
+
+
+def test_a_query_of_a_check_is_checked(platform: Platform) -> None:
+    path = platform.sql / "checks" / "users__check.sql"
+    path.write_text("-- No.\nSELECT u.user_id\nFROM users AS u\nWHERE u.levl = 'x'")
+    with pytest.raises(SparkifyError, match=r"users__check\.sql:4: .*levl.*: maybe level$"):
+        Catalog.load(platform.sql)
+
+
+def test_a_date_as_text_and_another_size_are_no_mistakes(platform: Platform) -> None:
+    (platform.sql / "marts" / "good.sql").write_text(
+        "CREATE TABLE good (a SMALLINT, b VARCHAR(4)); INSERT INTO good (a, b) "
+        "SELECT COUNT(*) AS a, u.level AS b FROM users AS u INNER JOIN songplays AS p "
+        "ON u.user_id = p.user_id WHERE p.start_time >= '2018-11-01' AND p.session_id > 1.5 "
+        "AND CAST(p.start_time AS DATE) < p.start_time GROUP BY u.level;"
+    )
+    assert "good" in Catalog.load(platform.sql).tables
+
+
+def test_a_mart_that_explains_too_little_is_a_warning(
+    platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = platform.sql / "marts" / "terse.sql"
+    path.write_text(
+        "CREATE TABLE terse (a VARCHAR(4), -- the level\nb INTEGER); INSERT INTO terse (a, b) "
+        "SELECT u.level AS a, COUNT(*) AS b FROM users AS u GROUP BY u.level;"
+    )
+    Catalog.load(platform.sql)
+    said = f"{path}: terse lacks a description, a comment on b, a PRIMARY KEY"
+    assert [record.getMessage() for record in caplog.records] == [said]
+
+
+def test_text_in_another_encoding_is_refused(platform: Platform) -> None:
+    path = platform.sql / "marts" / "bad.sql"
+    path.write_text("-- caf\u00e9", encoding="latin-1")
+    with pytest.raises(SparkifyError, match=r"bad\.sql: is not UTF-8 text"):
+        Catalog.load(platform.sql)
+
+
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SparkifyError, match="holds no table"):
         Catalog.load(tmp_path)

@@ -20,7 +20,7 @@ import duckdb
 import pytest
 
 from sparkify_assets import loading, reading
-from sparkify_assets.catalog import Catalog, Table
+from sparkify_assets.catalog import Catalog
 from sparkify_assets.definitions import SQL
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.findings import Load
@@ -30,6 +30,7 @@ from sparkify_assets.presentation import code_version
 from sparkify_assets.settings import Settings
 from sparkify_assets.sources.base import LocalFile, Source, opened
 from sparkify_assets.sources.folder import FolderSource
+from sparkify_assets.tables import Table
 from sparkify_assets.warehouse import warehouse_of
 from sparkify_assets.warehouse.base import Session, Warehouse
 from sparkify_assets.warehouse.duckdb import DuckDBWarehouse

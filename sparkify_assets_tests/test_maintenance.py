@@ -17,8 +17,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from sparkify_assets import maintenance
-from sparkify_assets.catalog import Table
 from sparkify_assets.definitions import SQL
+from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.base import Session
 from sparkify_assets_tests.platform import (
     EVENT,

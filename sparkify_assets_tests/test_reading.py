@@ -19,9 +19,10 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from sparkify_assets import findings, reading
-from sparkify_assets.catalog import Catalog, Table
+from sparkify_assets.catalog import Catalog
 from sparkify_assets.findings import Keys, ReadObject
 from sparkify_assets.sources.folder import FolderSource
+from sparkify_assets.tables import Table
 
 FAST, CAREFUL = -1, 1 << 60  # settings of TINY_BYTES that send every object that way
 LIMIT = 4 * 1024 * 1024  # bytes of the longest record

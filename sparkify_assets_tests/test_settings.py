@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from sparkify_assets.definitions import PACKAGE
-from sparkify_assets.errors import SparkifyError
-from sparkify_assets.settings import RedshiftSettings, Settings, warn_once
+from sparkify_assets.errors import SparkifyError, warn_once
+from sparkify_assets.settings import RedshiftSettings, Settings
 from sparkify_assets.sources import sources_of
 from sparkify_assets.warehouse import warehouse_of
 

@@ -11,9 +11,9 @@ from typing import Any, ClassVar, TypeVar
 
 import dagster as dg
 
-from sparkify_assets.catalog import Table
 from sparkify_assets.dialect import quote
 from sparkify_assets.errors import SparkifyError
+from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.landing import Landing
 
 FORGOTTEN_AT_ONCE = 10_000  # objects in one DELETE: a statement on Redshift may have 16 MB

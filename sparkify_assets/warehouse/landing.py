@@ -12,10 +12,10 @@ from typing import Any
 
 import duckdb
 
-from sparkify_assets.catalog import Table
 from sparkify_assets.dialect import quote
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.scratch import scratch_folder
+from sparkify_assets.tables import Table
 
 # DuckDB computes as Redshift does. (Rows of a table have no order; to keep one would cost.)
 DUCKDB_SETTINGS = """

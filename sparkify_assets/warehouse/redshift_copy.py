@@ -14,11 +14,11 @@ from uuid import uuid4
 from botocore.exceptions import ClientError
 from dagster_aws.s3.sensor import get_objects
 
-from sparkify_assets.catalog import Table
 from sparkify_assets.dialect import quote
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.s3_access import s3_client, s3_errors_explained
 from sparkify_assets.settings import RedshiftSettings
+from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.base import Session
 from sparkify_assets.warehouse.landing import Landing, landed_columns
 
