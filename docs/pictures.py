@@ -1,6 +1,6 @@
 """Makes the pictures of the README from the product: `python docs/pictures.py`, with Chromium.
 
-It starts `dagster dev` on the sample data in a folder of its own, materializes everything in the
+It starts `dg dev` on the sample data in a folder of its own, materializes everything in the
 UI, and photographs the checks of an asset, the preview of a table, and the report. `pictures.json`
 then holds, for each picture, a digest of the files that it shows: a test fails where they have
 changed since. `lineage.png` is not made here.

@@ -59,7 +59,7 @@ class _ReadableHandler(logging.Handler):
                 f"{event.job_name}: {counted(counts['asset'], 'asset')} materialized, "
                 f"{counted(counts['passed'], 'check')} passed, "
                 f"{counted(counts['warning'], 'warning')}, {seconds:.1f} s. "
-                "To look at it: dagster dev",
+                "To see it: dg dev, page Runs",
             )
 
     def _write(self, record: logging.LogRecord, message: str) -> None:

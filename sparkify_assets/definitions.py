@@ -68,7 +68,7 @@ def build_defs(*, settings: Settings, sql: Path = SQL) -> dg.Definitions:
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """What `dagster dev` and `dg` load, for the settings of the environment."""
+    """What `dg dev` and `dg` load, for the settings of the environment."""
     try:
         own = build_defs(settings=Settings.from_environment())
         if not any(file.name[0] != "_" for file in (PACKAGE / "defs").iterdir()):

@@ -6,6 +6,7 @@ monitoring recognizes a dead run, marks it as failed, and starts the next one in
 """
 
 import fcntl
+import logging
 import os
 import sqlite3
 import sys
@@ -34,6 +35,10 @@ from sparkify_assets.errors import SparkifyError
 from sparkify_assets.settings import Settings
 from sparkify_assets.warehouse import warehouse_of
 from sparkify_assets.wording import slug
+
+for name in ("QueuedRunCoordinatorDaemon", "MonitoringDaemon", "SensorDaemon"):
+    # what they do each second is seen in the UI
+    logging.getLogger(f"dagster.daemon.{name}").setLevel(logging.WARNING)
 
 DEFAULT = str(Settings.model_fields["duckdb_path"].default)
 

@@ -4,6 +4,7 @@ What an audit found is the business of `audit.py`, what a log line looks like at
 `console.py`.
 """
 
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ def user_errors_as_failures(context: dg.OpExecutionContext | Context) -> Iterato
 
     What may pass by itself lets Dagster execute the step again, later.
     """
+    sys.tracebacklimit = 1_000  # Python's own: other errors are shown with all that led to them
     try:
         yield
     except SparkifyError as error:
@@ -43,6 +45,7 @@ def user_errors_as_failures(context: dg.OpExecutionContext | Context) -> Iterato
             seconds = RETRY_SECONDS[context.retry_number]
             context.log.warning(f"{error} Trying again in {seconds} s.")
             raise dg.RetryRequested(len(RETRY_SECONDS), seconds) from None
+        sys.tracebacklimit = 0  # Dagster would show its own frames, twice
         raise dg.Failure(str(error), {REASON: error.reason}, allow_retries=False) from None
 
 

@@ -111,7 +111,7 @@ def run(folder: Path, command: str, **variables: Any) -> subprocess.CompletedPro
 
 @dataclass(frozen=True)
 class Server:
-    """A `dagster dev` in a folder of its own, and what it answers to GraphQL."""
+    """A `dg dev` in a folder of its own, and what it answers to GraphQL."""
 
     url: str
     folder: Path
@@ -148,18 +148,18 @@ class Server:
 
 
 @contextmanager
-def dagster_dev(folder: Path) -> Iterator[Server]:
+def dagster_dev(folder: Path, command: str = "dg dev") -> Iterator[Server]:
     """The server of a checkout; what it says is in its `output.txt`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = f"dagster dev -w workspace.yaml -h 127.0.0.1 -p {port}"
+    command += f" --host 127.0.0.1 --port {port}"
     with (folder / "output.txt").open("a") as output:
         url = f"http://127.0.0.1:{port}"
         server = Server(url, folder, start(folder, command, output, SPARKIFY_UI_URL=url))
     try:
-        wait_for("dagster dev", lambda: server.process.poll() is not None or server.is_ready())
-        assert server.process.poll() is None, "dagster dev has ended"
+        wait_for(command, lambda: server.process.poll() is not None or server.is_ready())
+        assert server.process.poll() is None, f"{command} has ended"
         yield server
     finally:
         server.end(signal.SIGTERM, signal.SIGKILL)  # asked first; then whoever is left

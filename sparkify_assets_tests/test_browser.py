@@ -1,4 +1,4 @@
-"""What a person sees: a real `dagster dev`, clicked through in headless Chromium."""
+"""What a person sees: a real `dg dev`, clicked through in headless Chromium."""
 
 from __future__ import annotations
 

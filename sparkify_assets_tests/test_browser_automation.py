@@ -1,4 +1,4 @@
-"""What a person sees of what runs by itself: a real `dagster dev`, files that come and break."""
+"""What a person sees of what runs by itself: a real `dg dev`, files that come and break."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def test_refresh_reads_well_and_ends_with_the_answer(home: Path) -> None:
     checks = sum(map(int, re.findall(r"(\d+) of \1 checks passed", done.stdout)))
     assert re.search(
         rf"INFO    refresh: {len(MATERIALIZED)} assets materialized, {checks} checks "
-        r"passed, 0 warnings, [\d.]+ s. To look at it: dagster dev$",
+        r"passed, 0 warnings, [\d.]+ s. To see it: dg dev, page Runs$",
         summary,
     )
     assert (home / ".dagster").is_dir()

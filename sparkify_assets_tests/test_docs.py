@@ -18,7 +18,7 @@ README, TABLE = ROOT / "README.md", ROOT / "docs" / "add_a_table.md"
 DOCUMENTS = [README, *sorted(ROOT.glob("docs/*.md"))]
 TESTS = "sparkify_assets_tests"
 ELSEWHERE = {  # commands, and what runs them: a file, and how the command is spelled there
-    "pip install -e . && dg launch --job refresh && dagster dev": (
+    "pip install -e . && dg launch --job refresh && dg dev": (
         f"{TESTS}/test_command_line.py",
         '"dg launch --job refresh"',
     ),
@@ -34,7 +34,8 @@ ELSEWHERE = {  # commands, and what runs them: a file, and how the command is sp
         f"{TESTS}/test_command_line.py",
         '"dg scaffold defs dagster.schedule nightly.py"',
     ),
-    "dagster dev": (f"{TESTS}/processes.py", '"dagster dev -w workspace.yaml'),
+    "dg dev": (f"{TESTS}/processes.py", '"dg dev"'),
+    "dagster dev": (f"{TESTS}/test_history.py", '"dagster dev"'),
     "dagster-daemon run": (f"{TESTS}/test_history.py", '"dagster-daemon run -w workspace.yaml"'),
     "pytest -m faults": (".ci/run", "pytest -m faults"),
     "pytest -m browser -n 0": (".ci/run", "pytest -m browser -n 0"),

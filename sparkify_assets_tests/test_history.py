@@ -193,7 +193,7 @@ def test_whatever_dies_the_next_run_goes_on(folder: Path) -> None:
         server.end(signal.SIGKILL)
     assert statuses(folder) == {dead: "STARTING", queued: "QUEUED"}
 
-    with dagster_dev(folder) as server:
+    with dagster_dev(folder, "dagster dev") as server:
         commands_die(server)
         wait_until(folder, queued, "SUCCESS")
         assert statuses(folder)[dead] == "FAILURE"
