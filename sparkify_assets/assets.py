@@ -42,6 +42,9 @@ class LoadConfig(PublishConfig):
     full_reload: bool = Field(
         False, description="forget all that was loaded, and load what the source holds now"
     )
+    forget_user: int | None = Field(
+        None, description="a user: delete all that is known of them, and load nothing of them again"
+    )
 
 
 def source_asset(source: Source) -> dg.AssetSpec:
@@ -86,6 +89,7 @@ def staging_asset(
         options = {
             "prefix": config.prefix,
             "full_reload": config.full_reload,
+            "forget_user": config.forget_user,
             "max_rejected_share": max_rejected_share,
             "run_id": context.run.run_id,
             "log": context.log.info,

@@ -67,6 +67,23 @@ def rebuild(catalog: Catalog) -> Any:
     )
 
 
+def forget_user(catalog: Catalog) -> Any:
+    """The job that deletes what is known of a user, in all tables and the report."""
+    [table] = [table for table in catalog.staging if table.person]
+
+    @dg.config_mapping(config_schema={"user_id": int})
+    def config(asked: dict[str, Any]) -> dict[str, Any]:
+        return READABLE | {"ops": {table.name: {"config": {"forget_user": asked["user_id"]}}}}
+
+    return dg.define_asset_job(
+        "forget_user",
+        selection=dg.AssetSelection.all(),
+        config=config,
+        tags=LISTED,
+        description="Deletes all that is known of a user, and loads nothing of them again.",
+    )
+
+
 def create_tables(catalog: Catalog) -> dg.JobDefinition:
     """The job that creates the tables that are missing."""
 

@@ -22,6 +22,7 @@ CHECKS = "checks"
 MAINTENANCE = "maintenance"
 QUESTIONS = "analysis"  # queries for people: no tables
 LEDGERS = "loading"
+PRIVACY = "privacy"
 MARTS = "marts"
 
 
@@ -107,7 +108,7 @@ def _catalog_of(files: tuple[tuple[Path, str], ...]) -> Catalog:
             if key not in (c.name for c in tables[parent].columns):
                 raise wrong(table.path, f"{column} refers to {parent}.{key}, which does not exist")
         is_asset = table.insert or table.suspects or table.source
-        if not is_asset and table.layer not in (LEDGERS, MAINTENANCE):
+        if not is_asset and table.layer not in (LEDGERS, MAINTENANCE, PRIVACY):
             raise wrong(table.path, "has no INSERT, and no line such as -- loaded from: x")
     try:
         order = list(TopologicalSorter(needed).static_order())

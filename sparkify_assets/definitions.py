@@ -13,6 +13,7 @@ from sparkify_assets.automation import (
     changed_tables,
     create_tables,
     daily_refresh,
+    forget_user,
     new_files,
     rebuild,
     refresh,
@@ -20,6 +21,7 @@ from sparkify_assets.automation import (
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.console import readable
 from sparkify_assets.errors import SparkifyError
+from sparkify_assets.forgetting import no_forgotten_user
 from sparkify_assets.freshness import newest_event, refreshed_within
 from sparkify_assets.settings import Settings
 from sparkify_assets.sources import sources_of
@@ -56,10 +58,13 @@ def build_defs(*, settings: Settings, sql: Path = SQL) -> dg.Definitions:
 
     return dg.Definitions(
         assets=dg.map_asset_specs(operated, assets),
-        asset_checks=[newest_event(catalog, hours)] if hours else [],
+        asset_checks=[
+            no_forgotten_user(catalog, "listening_report"),
+            *([newest_event(catalog, hours)] if hours else []),
+        ],
         sensors=[new_files(sources, is_on=is_on), changed_tables(is_on=is_on), *alerts(settings)],
         schedules=[daily_refresh(settings)],
-        jobs=[refresh, audit, rebuild(catalog), create_tables(catalog)],
+        jobs=[refresh, audit, rebuild(catalog), create_tables(catalog), forget_user(catalog)],
         resources={"warehouse": warehouse},
         loggers={"readable": readable, "console": dg.colored_console_logger},
         executor=dg.in_process_executor,  # one writer per DuckDB file, and no process start a step

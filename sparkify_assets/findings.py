@@ -110,6 +110,7 @@ class Load(Counts):
     changed: int = _named("objects_changed")
     unchanged: int = _named("objects_unchanged")
     vanished: int = _named("objects_vanished")
+    forgotten: int = _named("rows_forgotten")
     bytes: int = _named("bytes_read")
     seconds: float = _named("seconds")
     version: str = ""

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.findings import MEMBER, SAMPLES, Keys, Load, ReadObject
+from sparkify_assets.forgetting import LIST as FORGOTTEN_USERS
+from sparkify_assets.forgetting import add_user, delete_records
 from sparkify_assets.maintenance import Upkeep
 from sparkify_assets.reading import Reader
 from sparkify_assets.sources.base import SAMPLE, InputObject, Source, address_of
@@ -83,6 +85,7 @@ class StagingLoad:
     log: Callable[[str], None]  # takes a line of progress now and then
     prefix: str = ""  # a folder of the source; load and judge only what is in it
     full_reload: bool = False  # forget all that was loaded, and load what is listed now
+    forget_user: int | None = None  # delete this user's records, and load none from now on
 
     def __post_init__(self) -> None:
         """Lists the source."""
@@ -92,6 +95,8 @@ class StagingLoad:
                 f"{self.table.name}: full_reload forgets all that was loaded, and prefix loads "
                 "only a part. Choose one."
             )
+        if self.forget_user is not None and not self.table.person:
+            raise SparkifyError(f"{self.table.name}: its file does not say who is a person")
         self._started = time.monotonic()
         self._listed = {item.uri: item for item in self.source.objects(self.prefix)}
 
@@ -116,7 +121,7 @@ class StagingLoad:
 
     def write(self, session: Session, upkeep: Upkeep) -> Load:
         """Writes rows, rejected records and history, in the session's transaction."""
-        for ledger in self.catalog.ledgers:
+        for ledger in [*self.catalog.ledgers, self.catalog.tables[FORGOTTEN_USERS]]:
             if difference := session.shape(ledger):
                 raise SparkifyError(
                     f"{ledger.name} was made by another version of Sparkify: {difference}. Choose "
@@ -131,7 +136,7 @@ class StagingLoad:
         if not plan.is_rebuild and not self.source.is_sample:
             plan = self._keeping_what_left(plan)
         load = self._account(plan)
-        if not self._landed and not plan.is_rebuild:
+        if not self._landed and not plan.is_rebuild and self.forget_user is None:
             return load
         forgotten = [row["object_id"] for row in plan.forgotten]
         if plan.is_rebuild:
@@ -141,6 +146,15 @@ class StagingLoad:
         for table in self.catalog.ledgers if plan.is_rebuild else self.landing.tables:
             session.forget(table, forgotten)
         session.insert(self.landing, int(last_id))
+        if self.forget_user is not None:
+            add_user(session, self.forget_user, self.run_id)
+        if self.table.person and session.count(FORGOTTEN_USERS):
+
+            def keep(condition: str) -> None:
+                if not plan.is_rebuild:
+                    upkeep.keep(f"{condition} AND object_id <= {last_id}", is_loss=True)
+
+            load.forgotten = delete_records(session, self.table, keep)
         if not plan.is_rebuild:
             upkeep.keep(f"object_id > {last_id}")
         upkeep.changed_in_place(is_known=not plan.is_rebuild)

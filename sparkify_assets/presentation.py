@@ -167,6 +167,10 @@ def log_load(context: dg.AssetExecutionContext, table: Table, load: Load) -> Non
         f"{counted(load.records, 'record')}, {load.rejected:,} rejected"
     )
     said = []
+    if load.forgotten:
+        context.log.info(
+            f"{table.name}: deleted {counted(load.forgotten, 'row')} of forgotten users"
+        )
     if load.rejected:
         examples = "; ".join(load.rejected_samples)
         records = counted(load.rejected, "record")

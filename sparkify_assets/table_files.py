@@ -98,6 +98,9 @@ def read_table(path: Path, content: str, checks: tuple[Check, ...]) -> Table:
     plots = header.directives.get("plots")
     if plots and (plots not in names or len(primary_key) != 1):
         raise wrong(path, f"plots {plots!r}: expected a column, and a primary key of one column")
+    person = tuple(header.directives.get("a person", "").lower().replace(",", " ").split())
+    if unknown := sorted(set(person) - set(names)):
+        raise wrong(path, f"a person: {', '.join(unknown)} is no column")
     sort_key = create.find(exp.SortKeyProperty)
     parts = [path.name, content, *(part for c in checks for part in (c.path.name, c.text))]
     return Table(
@@ -117,6 +120,7 @@ def read_table(path: Path, content: str, checks: tuple[Check, ...]) -> Table:
         shown_rows=int(shown_rows) or None,
         shown_columns=shown_columns,
         plots=plots,
+        person=person,
         reads=tuple(sorted(reads)),
         upstream=tuple(sorted((reads | others) - {path.stem})),
         checks=checks,

@@ -61,7 +61,8 @@ class Table:
     that the loading itself writes.
     `shown_rows` is how many of its first rows (by sort key) a run shows as its answer, with their
     `shown_columns`; `plots` is the column whose values Dagster plots over time, a line for each row
-    by its primary key. `reads` are the tables it is made from, `upstream` those that its checks and
+    by its primary key. `person` are the columns that tell who somebody is: the id, and the names.
+    `reads` are the tables it is made from, `upstream` those that its checks and
     references need as well.
     Its rows with one value of the column `key` are made from those rows of a tied table in which
     the expression in `ties` has this value. What changes in a table of `ways` (its own expression
@@ -84,6 +85,7 @@ class Table:
     shown_rows: int | None
     shown_columns: tuple[str, ...]
     plots: str | None
+    person: tuple[str, ...]
     reads: tuple[str, ...]
     upstream: tuple[str, ...]
     checks: tuple[Check, ...]

@@ -1,6 +1,7 @@
 -- One row is one record of the activity log, as delivered: an event that was delivered twice has two. The .sql file spells each column as its key in the JSON.
 -- loaded from: event_files
 -- maintained by: ts
+-- a person: userId, firstName, lastName
 CREATE TABLE staging_events (
     artist VARCHAR(1024), -- artist of the song played, as logged; null on every page but NextSong
     auth VARCHAR(64), -- Logged In, Logged Out, Guest or Cancelled

@@ -1,0 +1,124 @@
+"""Forgets users: their records are deleted from staging, and are left out of every later load.
+
+`forgotten_users` lists their ids, and keeps nothing else of them. Which columns of a staging table
+tell who somebody is, its file says. What is made from staging follows as after any other change.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from sparkify_assets.catalog import Catalog
+from sparkify_assets.dialect import quote
+from sparkify_assets.presentation import user_errors_as_failures
+from sparkify_assets.tables import Column, Table
+from sparkify_assets.warehouse.base import Row, Session, Warehouse
+from sparkify_assets.wording import counted
+
+LIST = "forgotten_users"
+FORGOTTEN = f"(SELECT user_id FROM {LIST})"
+REJECTED = "rejected_records"
+
+
+def add_user(session: Session, user_id: int, run_id: str) -> None:
+    """Puts a user on the list of those to forget."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    session.execute(f"DELETE FROM {LIST} WHERE user_id = ?", [user_id])
+    session.execute(
+        f"INSERT INTO {LIST} (user_id, forgotten_at, run_id) VALUES (?, ?, ?)",
+        [user_id, now, run_id],
+    )
+
+
+def delete_records(session: Session, table: Table, keep: Callable[[str], None]) -> int:
+    """Deletes the records of all listed users from a staging table; returns how many there were.
+
+    It gives the condition of these rows to `keep` before they go. `load_history` counts them no
+    more, and a rejected record loses its text if it names the id, or both names, of such a user.
+    """
+    user_id, *names = (quote(name) for name in table.person)
+    theirs = f"{user_id} IN {FORGOTTEN}"
+    counts = f"SELECT object_id, COUNT(*) AS n FROM {table.name} WHERE {theirs} GROUP BY object_id"
+    people = session.rows(f"SELECT DISTINCT {', '.join(names)} FROM {table.name} WHERE {theirs}")
+    key = next(column.key for column in table.columns if column.name == table.person[0])
+    text = "LOWER(raw_text)"
+    for blank in ("'\"'", "' '", "CHR(9)", "CHR(10)"):
+        text = f"REPLACE({text}, {blank}, '')"
+    erase = f"UPDATE {REJECTED} SET raw_text = NULL, reason = 'of a forgotten user'"
+    named = " OR ".join(f"{text} LIKE {pattern}" for pattern in _json_patterns(key))
+    session.execute(f"{erase} FROM {LIST} AS f WHERE {named}")
+    for person in people:
+        if all(person.values()):
+            both = " AND ".join("STRPOS(raw_text, ?) > 0" for _ in person)
+            session.execute(f"{erase} WHERE {both}", [*person.values()])
+    [row] = session.rows(f"SELECT COUNT(*) AS n FROM {table.name} WHERE {theirs}")
+    if row["n"]:
+        keep(theirs)
+        session.execute(
+            "UPDATE load_history SET records = load_history.records - f.n, "
+            f"rows_loaded = load_history.rows_loaded - f.n FROM ({counts}) AS f "
+            "WHERE load_history.object_id = f.object_id"
+        )
+        session.execute(f"DELETE FROM {table.name} WHERE {theirs}")
+    return int(row["n"])
+
+
+def no_forgotten_user(catalog: Catalog, asset: str) -> dg.AssetChecksDefinition:
+    """The check of the last asset that no column of any table tells of a forgotten user."""
+
+    @dg.asset_check(
+        asset=asset,
+        description=f"No user of {LIST} is found in any column of any table.",
+    )
+    def no_forgotten_user(
+        context: dg.AssetCheckExecutionContext, warehouse: Warehouse
+    ) -> dg.AssetCheckResult:
+        def search(session: Session) -> tuple[int, list[Row]]:
+            if session.shape(catalog.tables[LIST]) != "" or not (listed := session.count(LIST)):
+                return 0, []
+            counts = [
+                f"SELECT '{table.name}' AS table_name, '{column.name}' AS column_name, COUNT(*) "
+                f"AS found FROM {quote(table.name)} AS t CROSS JOIN {LIST} AS f WHERE {found}"
+                for table in catalog.tables.values()
+                if table.name != LIST and session.shape(table) is not None
+                for column in table.columns
+                if (found := _tells_of(table, column))
+            ]
+            return listed, session.rows("\nUNION ALL\n".join(counts))
+
+        with user_errors_as_failures(context):
+            listed, rows = warehouse.in_transaction(search, "no_forgotten_user", read_only=True)
+        places = [f"{row['table_name']}.{row['column_name']}" for row in rows if row["found"]]
+        said = f"{counted(listed, 'forgotten user')}, found in {', '.join(places) or 'no table'}"
+        if places:
+            context.log.warning(f"{said}. Run a refresh; if that does not help, the job rebuild.")
+        return dg.AssetCheckResult(
+            passed=not places,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=said,
+        )
+
+    return no_forgotten_user
+
+
+def _json_patterns(key: str) -> list[str]:
+    """LIKE patterns for the id of `f` as a value of JSON, in lower case, without blanks, quotes."""
+    start = f"'%{key.lower()}:' || CAST(f.user_id AS VARCHAR(20)) || "
+    return [f"{start}'{end}%'" for end in (",", "}", ".0")]
+
+
+def _tells_of(table: Table, column: Column) -> str:
+    """The condition that a column of `t` is, or holds, the id of the user `f`; "" if it cannot."""
+    name = f"t.{quote(column.name)}"
+    if column.name.replace("_", "") == "userid":
+        return f"{name} = f.user_id"
+    if not column.type.startswith("VARCHAR"):
+        return ""
+    if table.insert and column.name.endswith("_id"):  # such as 139-8, of the visit of user 8
+        return f"{name} LIKE '%-' || CAST(f.user_id AS VARCHAR(20))"
+    if column.name in ("raw_text", "details"):
+        text = f"REPLACE(REPLACE(LOWER({name}), '\"', ''), ' ', '')"
+        patterns = [*_json_patterns("userid"), *_json_patterns("user_id")]
+        return " OR ".join(f"{text} LIKE {pattern}" for pattern in patterns)
+    return ""
