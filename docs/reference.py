@@ -30,7 +30,7 @@ def documents() -> dict[Path, str]:
     jinja = Environment(loader=FileSystemLoader(DOCS), trim_blocks=True, lstrip_blocks=True)  # noqa: S701
     reference = jinja.get_template("reference.md.jinja").render(
         variables=variables(),
-        layers={name: layers[name] for name in [*COLOURS, "loading", "maintenance"]},
+        layers={name: layers[name] for name in [*COLOURS, "loading", "privacy", "maintenance"]},
         audits={table.name: audits_of(table) for table in catalog.assets},
     )
     drawing = flowchart([table for name in COLOURS for table in layers[name]])
