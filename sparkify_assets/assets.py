@@ -14,7 +14,7 @@ from pydantic import Field
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.errors import SparkifyError, printable
 from sparkify_assets.loading import prepared_load
-from sparkify_assets.maintenance import Scope, Upkeep
+from sparkify_assets.maintenance import Scope, Upkeep, removed_tables
 from sparkify_assets.presentation import (
     check_specs,
     load_metadata,
@@ -171,23 +171,30 @@ def report_asset(catalog: Catalog, path: Path) -> dg.AssetsDefinition:
 
         started = time.monotonic()
 
-        def read(session: Session) -> report.Findings:
+        def read(session: Session) -> tuple[report.Findings, list[str]]:
             for table in tables:
                 why = "listening_report shows every table"
                 require(session, table, why, rows=not table.may_be_empty)
-            return report.Findings.read(session, catalog)
+            return report.Findings.read(session, catalog), removed_tables(session, catalog)
 
         with user_errors_as_failures(context):
             label = f"listening_report {context.run.run_id}"
-            findings = warehouse.in_transaction(read, label, read_only=True)
+            findings, removed = warehouse.in_transaction(read, label, read_only=True)
             page = report.page_of(findings)
             report.write(page, path)
         file = path.resolve()
         context.log.info(
             f"listening_report: {printable(str(file))}, {time.monotonic() - started:.2f} s"
         )
+        if removed:
+            context.log.warning(
+                f"no file in sql/ declares {', '.join(removed)} any more: still in "
+                f"{warehouse.address}, but no longer refreshed. To drop: dg launch --job "
+                "drop_removed_tables"
+            )
         return dg.MaterializeResult(
             metadata={
+                **({"tables_without_a_file": ", ".join(removed)} if removed else {}),
                 "path": dg.MetadataValue.path(str(file)),
                 "link": dg.MetadataValue.url(file.as_uri()),
                 "bytes": len(page.encode()),

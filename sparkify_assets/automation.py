@@ -1,4 +1,4 @@
-"""What runs by itself, and the jobs that people and schedulers start.
+"""What runs by itself.
 
 Three things start runs without anybody: a sensor that sees new files, Dagster's own for tables
 whose file of `sql/` changed, and a daily schedule. They are off until somebody turns them on, in
@@ -11,17 +11,11 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
-from sparkify_assets.catalog import Catalog
-from sparkify_assets.console import readable
 from sparkify_assets.errors import SparkifyError
-from sparkify_assets.presentation import user_errors_as_failures
+from sparkify_assets.jobs import refresh
 from sparkify_assets.settings import Settings
 from sparkify_assets.sources.base import Source
-from sparkify_assets.warehouse.base import Session, Warehouse
 
-READABLE: dict[str, Any] = {"loggers": {"readable": {}}}
-# the UI lists the runs of a job by this tag, which those started by `dg launch` would lack
-LISTED = {".dagster/repository": "__repository__@sparkify_assets"}
 LOOK_SECONDS = 15  # from one look at the sources to the next
 SENSOR_STATUS = {True: dg.DefaultSensorStatus.RUNNING, False: dg.DefaultSensorStatus.STOPPED}
 # what died before it was queued or started keeps NOT_STARTED for ever, and is not waited for
@@ -37,76 +31,6 @@ UPSTREAM_CHANGED = (  # then a derived table is made again
     & ~_if.any_deps_in_progress()
     & ~_if.in_progress()
 )
-
-refresh = dg.define_asset_job(
-    "refresh",
-    selection=dg.AssetSelection.all(),
-    config=READABLE,
-    tags=LISTED,
-    description="Everything: loads what is new, rebuilds, checks and publishes every table.",
-)
-
-audit = dg.define_asset_job(
-    "audit",
-    selection=dg.AssetSelection.all_asset_checks(),
-    config=READABLE,
-    tags=LISTED,
-    description="Audits every row of every published table, and changes none.",
-)
-
-
-def rebuild(catalog: Catalog) -> Any:
-    """The job that makes every row of the derived tables again, whatever is known of them."""
-    everything = {table.name: {"config": {"rebuild": True}} for table in catalog.assets}
-    return dg.define_asset_job(
-        "rebuild",
-        selection=dg.AssetSelection.all(),
-        config=READABLE | {"ops": everything},
-        tags=LISTED,
-        description="Loads what is new, and makes, audits and publishes every table as a whole.",
-    )
-
-
-def forget_user(catalog: Catalog) -> Any:
-    """The job that deletes what is known of a user, in all tables and the report."""
-    [table] = [table for table in catalog.staging if table.person]
-
-    @dg.config_mapping(config_schema={"user_id": int})
-    def config(asked: dict[str, Any]) -> dict[str, Any]:
-        return READABLE | {"ops": {table.name: {"config": {"forget_user": asked["user_id"]}}}}
-
-    return dg.define_asset_job(
-        "forget_user",
-        selection=dg.AssetSelection.all(),
-        config=config,
-        tags=LISTED,
-        description="Deletes all that is known of a user, and loads nothing of them again.",
-    )
-
-
-def create_tables(catalog: Catalog) -> dg.JobDefinition:
-    """The job that creates the tables that are missing."""
-
-    @dg.op
-    def create_missing_tables(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
-        def create_missing(session: Session) -> list[str]:
-            missing = [t for t in catalog.tables.values() if session.shape(t) is None]
-            for table in missing:
-                session.create(table)
-            return [table.name for table in missing]
-
-        with user_errors_as_failures(context):
-            created = warehouse.in_transaction(create_missing, "create_tables")
-        context.log.info(
-            f"{warehouse.address}: created {', '.join(created) or 'nothing'}; "
-            f"{len(catalog.tables) - len(created)} tables were there already"
-        )
-
-    return dg.GraphDefinition(
-        "create_tables",
-        node_defs=[create_missing_tables],
-        description="Creates the tables that are missing, empty, and touches no other.",
-    ).to_job(config=READABLE, tags=LISTED, logger_defs={"readable": readable})
 
 
 def new_files(sources: dict[str, Source], *, is_on: bool) -> dg.SensorDefinition:

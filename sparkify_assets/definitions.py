@@ -7,22 +7,13 @@ import dagster as dg
 
 from sparkify_assets.alerts import alerts
 from sparkify_assets.assets import derived_asset, report_asset, source_asset, staging_asset
-from sparkify_assets.automation import (
-    UPSTREAM_CHANGED,
-    audit,
-    changed_tables,
-    create_tables,
-    daily_refresh,
-    forget_user,
-    new_files,
-    rebuild,
-    refresh,
-)
+from sparkify_assets.automation import UPSTREAM_CHANGED, changed_tables, daily_refresh, new_files
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.console import readable
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.forgetting import no_forgotten_user
 from sparkify_assets.freshness import newest_event, refreshed_within
+from sparkify_assets.jobs import all_jobs
 from sparkify_assets.settings import Settings
 from sparkify_assets.sources import sources_of
 from sparkify_assets.warehouse import warehouse_of
@@ -64,7 +55,7 @@ def build_defs(*, settings: Settings, sql: Path = SQL) -> dg.Definitions:
         ],
         sensors=[new_files(sources, is_on=is_on), changed_tables(is_on=is_on), *alerts(settings)],
         schedules=[daily_refresh(settings)],
-        jobs=[refresh, audit, rebuild(catalog), create_tables(catalog), forget_user(catalog)],
+        jobs=all_jobs(catalog),
         resources={"warehouse": warehouse},
         loggers={"readable": readable, "console": dg.colored_console_logger},
         executor=dg.in_process_executor,  # one writer per DuckDB file, and no process start a step

@@ -211,13 +211,15 @@ class StagingLoad:
     def _must_rebuild(self, session: Session, history: dict[str, Row], vanished: list[str]) -> bool:
         """Whether everything must be read again; an error if that would lose rows."""
         name, source = self.table.name, self.source
-        full_reload = launch_command(name, full_reload=True)
         for root in sorted({row["source_root"] for row in history.values()} - {source.root}):
             if not root.startswith(SAMPLE):
+                now = f"{source.variable} now means {address_of(source.root)}"
+                if source.is_sample:
+                    now = "without SPARKIFY_SONG_DATA and SPARKIFY_LOG_DATA, the sample is meant"
                 raise SparkifyError(
-                    f"{name} was loaded from {root}; {source.variable or 'the sample data'} now "
-                    f"means {source.root}. Loading both would double what is in both. Set it back, "
-                    f"or rebuild the table from the new place alone: {full_reload}"
+                    f"{name} was loaded from {address_of(root)}, but {now}. Loading both would "
+                    "double what is in both. Go back to the old source, choose another warehouse "
+                    "for the new one, or let it replace all that is here: dg launch --job reload"
                 )
             return True
         if not history or (vanished and source.is_sample):  # or installed elsewhere by now
@@ -234,7 +236,7 @@ class StagingLoad:
             raise SparkifyError(
                 f"{problem}It must be loaded again, but {len(vanished):,} loaded objects are no "
                 f"longer there ({vanished[0]} ...): their rows would be lost. Put them back, or "
-                f"accept the loss: {full_reload}"
+                f"accept the loss: {launch_command(name, full_reload=True)}"
             )
         return True
 

@@ -197,10 +197,10 @@ class Upkeep:
         known = {row["table_name"]: row["file_version"] for row in published}
         books = {ledger.name for ledger in self._catalog.ledgers if self.table.source}
         for other in self._catalog.assets:
-            if other is self.table or other.name not in known:
+            if other is self.table or not known.get(other.name):
                 continue
             if known[other.name] != self._version(other):  # nobody knows what its file was to note
-                forget(self._session, self._catalog, f"= '{other.name}'")
+                forget(self._session, f"= '{other.name}'")
             elif books & set(other.reads):
                 self._mark(other)
             elif self._changes is not False:
@@ -224,7 +224,8 @@ class Upkeep:
         # whoever puts the file of a table back begins anew: nobody took notes meanwhile
         others = [table.name for table in self._catalog.assets if table.name != name]
         known = ", ".join(f"'{other}'" for other in ("", *others))  # one at least
-        forget(self._session, self._catalog, f"NOT IN ({known})")
+        forget(self._session, f"NOT IN ({known})")
+        self._session.execute(f"DELETE FROM published_tables WHERE table_name = '{name}'")
         self._session.execute(
             "INSERT INTO published_tables (table_name, file_version, row_count, published_at, "
             "audited_at, details) VALUES (?, ?, ?, ?, ?, ?)",
@@ -329,13 +330,30 @@ class Upkeep:
         self._changes = self._session.count(CHANGED) > 0
 
 
-def forget(session: Session, catalog: Catalog, names: str) -> None:
-    """Forgets how tables were published, and what is stale in them: they begin anew.
+def forget(session: Session, names: str) -> None:
+    """Forgets what tables were made from, and what is stale in them: they begin anew.
 
     `names` is a condition on their names, such as `= 'users'`.
     """
-    for book in catalog.maintenance:
-        session.execute(f"DELETE FROM {quote(book.name)} WHERE table_name {names}")
+    session.execute(f"DELETE FROM stale_keys WHERE table_name {names}")
+    session.execute(
+        f"UPDATE published_tables SET file_version = '' WHERE table_name {names} "
+        "AND file_version <> ''"
+    )
+
+
+def last_published(session: Session, catalog: Catalog) -> dict[str, Row]:
+    """The rows of `published_tables` by the names of the tables; none if nobody wrote any."""
+    if session.shape(catalog.tables["published_tables"]) != "":
+        return {}
+    rows = session.rows("SELECT * FROM published_tables ORDER BY table_name")
+    return {row["table_name"]: row for row in rows}
+
+
+def removed_tables(session: Session, catalog: Catalog) -> list[str]:
+    """Names of tables that were published here and still exist, but whose file is gone."""
+    names = [name for name in last_published(session, catalog) if name not in catalog.tables]
+    return [name for name in names if session.columns(name)]
 
 
 def recorded(table: Table, last: Row) -> tuple[list[AuditResult], list[Row]]:

@@ -194,7 +194,7 @@ def evaluate(
 
     def begin_anew(session: Session) -> None:
         if all(session.shape(book) == "" for book in catalog.maintenance):
-            forget(session, catalog, f"= '{table.name}'")
+            forget(session, f"= '{table.name}'")
 
     with user_errors_as_failures(context):
         results = warehouse.in_transaction(audit, label, read_only=True)

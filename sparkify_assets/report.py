@@ -18,7 +18,7 @@ from sparkify_assets.audit import AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.errors import SparkifyError, printable
 from sparkify_assets.files import replace
-from sparkify_assets.maintenance import recorded
+from sparkify_assets.maintenance import last_published, recorded
 from sparkify_assets.sources.base import SAMPLE
 from sparkify_assets.warehouse.base import Row, Session
 from sparkify_assets.wording import counted
@@ -56,13 +56,10 @@ class Findings:
                 "Put it back, or take it out of report.py and figures.html.jinja."
             )
         tables = catalog.assets
-        published = {}
-        if session.shape(catalog.tables["published_tables"]) == "":
-            rows = session.rows("SELECT table_name, details FROM published_tables")
-            published = {row["table_name"]: row for row in rows}
+        published = last_published(session, catalog)
         results = {
             t.name: recorded(t, published[t.name])[0]
-            if t.name in published
+            if t.name in published and published[t.name]["file_version"]
             else run_audits(session, audits_of(t))
             for t in tables
         }

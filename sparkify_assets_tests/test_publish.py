@@ -184,7 +184,9 @@ def test_create_tables_touches_no_data(made: Platform) -> None:
     assert made.rows("SELECT * FROM events ORDER BY event_id") == before != []
 
 
-def test_a_table_whose_file_gained_a_column_is_rebuilt(published: Platform) -> None:
+def test_a_table_whose_file_gained_a_column_is_rebuilt(
+    published: Platform, capfd: pytest.CaptureFixture[str]
+) -> None:
     published.edit(
         "star/users.sql",
         "level VARCHAR(16) --",
@@ -199,11 +201,14 @@ def test_a_table_whose_file_gained_a_column_is_rebuilt(published: Platform) -> N
     if isinstance(published, RedshiftPlatform):  # where something may hang on a table
         said = failure_of(published.run("users"))
         assert f"users in {address_of(published)} has another shape than its file" in said
+        assert ": only users.sql has initial " in said
         assert """--config-json '{"ops": {"users": {"config": {"recreate": true}}}}'""" in said
     recreate = {"ops": {"users": {"config": {"recreate": True}}}}
     result = published.run("users", config=recreate)
     assert result.success, failure_of(result)
     assert published.rows("SELECT user_id, initial FROM users ORDER BY 1") == [(7, "A"), (8, "B")]
+    said = "users: recreated, because its columns differ: only users.sql has initial "
+    assert said in capfd.readouterr().err
 
 
 def test_a_warning_does_not_stop_a_table(published: Platform) -> None:

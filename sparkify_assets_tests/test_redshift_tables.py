@@ -90,7 +90,7 @@ def test_a_table_made_anew_tells_of_its_grants(
     published.edit("star/users.sql", "level VARCHAR(16)", "level VARCHAR(32)")
     assert "has another shape" in failure_of(published.run("users"))
     assert published.run("users", config=RECREATE).success
-    assert "users: recreated; it had these grants: SELECT to PUBLIC" in capfd.readouterr().err
+    assert "users: dropped; it had these grants: SELECT to PUBLIC" in capfd.readouterr().err
 
 
 def test_a_view_over_a_table_made_anew_is_not_lost(published: RedshiftPlatform) -> None:

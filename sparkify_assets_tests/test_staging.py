@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from sparkify_assets_tests.platform import (
+    GROUPS,
     Platform,
     failed_checks,
     failure_of,
@@ -50,6 +51,41 @@ def test_files_without_a_record_are_told_as_such(platform: Platform) -> None:
     said = failure_of(platform.run("staging_events"))
     assert "Check row_count" in said
     assert said.endswith("Make sure that the files of event_files hold records.")
+
+
+def test_another_source_is_refused_and_one_job_lets_it_replace_the_old_one(
+    published: Platform,
+) -> None:
+    places = {name: published.settings[name] for name in ("song_data", "log_data")}
+    before = published.rows("SELECT COUNT(*) FROM songplays")
+    for name in places:
+        published.settings[name] = None  # the sample data
+    said = failure_of(published.run(*GROUPS["staging"]))
+    assert said.count("but without SPARKIFY_SONG_DATA and SPARKIFY_LOG_DATA, the sample is ") == 2
+    assert said.count("let it replace all that is here: dg launch --job reload") == 2
+    assert all(f"was loaded from {place}, but" in said for place in places.values())
+    assert published.rows("SELECT COUNT(*) FROM songplays") == before == [(4,)]
+
+    for name in places:
+        published.settings[name] = str(getattr(published, name))
+    published.write_songs([{"song_id": "SO9"}])
+    published.write_events([{"userId": "9"}, {"userId": "9"}])
+    said = failure_of(published.run(*GROUPS["staging"]))
+    assert f"SPARKIFY_LOG_DATA now means {published.log_data}. " in said
+    assert f"SPARKIFY_SONG_DATA now means {published.song_data}. " in said
+    jobs = published.defs().resolve_job_def
+    every = jobs("refresh").asset_layer.executable_asset_keys
+    assert jobs("reload").asset_layer.executable_asset_keys == every
+    few = [*GROUPS["staging"], "repaired_text", "artists", "songs", "events"]
+    done = jobs("reload").execute_in_process(
+        asset_selection=[dg.AssetKey(name) for name in few], raise_on_error=False
+    )
+    assert done.success, failure_of(done)
+    assert {root for (root,) in published.rows("SELECT source_root FROM load_history")} == {
+        f"file://{published.settings[name]}" for name in places
+    }
+    assert published.rows("SELECT song_id FROM songs") == [("SO9",)]
+    assert published.rows("SELECT user_id FROM events") == [(9,), (9,)]
 
 
 def test_run_config_of_a_load(made: Platform) -> None:

@@ -45,8 +45,8 @@ class Session(ABC):
         """
 
     @abstractmethod
-    def columns(self, table: Table) -> list[str]:
-        """Name and type of each column of the existing table, as the engine tells them."""
+    def columns(self, table: str) -> list[str]:
+        """Name and type of each column, as the engine tells them; none if there is no table."""
 
     @abstractmethod
     def insert(self, landing: Landing, after_id: int = 0) -> None:
@@ -60,9 +60,9 @@ class Session(ABC):
     def publish(self, table: Table) -> None:
         """Makes the candidate the table that others see when the transaction ends."""
 
-    def published(self, table: Table) -> str:
+    def published(self, table: str) -> str:
         """The name of the published table in SQL."""
-        return quote(table.name)
+        return quote(table)
 
     def declared(self, table: Table) -> list[str]:
         """What `columns` is for a table that is as its file declares it."""
@@ -75,7 +75,7 @@ class Session(ABC):
     def create(self, table: Table) -> None:
         """Creates a table that does not exist, with its descriptions as comments."""
         self.execute(self.definition(table))
-        name = self.published(table)
+        name = self.published(table.name)
         described = {f"TABLE {name}": table.description} | {
             f"COLUMN {name}.{quote(column.name)}": column.description for column in table.columns
         }
@@ -84,7 +84,7 @@ class Session(ABC):
                 text = description.replace("'", "''")
                 self.execute(f"COMMENT ON {what} IS '{text}'")
 
-    def drop(self, table: Table) -> None:
+    def drop(self, table: str) -> None:
         """Drops a table."""
         self.execute(f"DROP TABLE {self.published(table)}")
 
@@ -96,12 +96,19 @@ class Session(ABC):
 
     def shape(self, table: Table) -> str | None:
         """How the existing table differs from its file: "" not at all; None: there is no table."""
-        found, declared = self.columns(table), self.declared(table)
+        found, declared = self.columns(table.name), self.declared(table)
         if not found:
             return None
         if found == declared:
             return ""
-        return f"it has ({', '.join(found)}), {table.path.name} declares ({', '.join(declared)})"
+        only = {
+            "the table": [column for column in found if column not in declared],
+            table.path.name: [column for column in declared if column not in found],
+        }
+        said = [
+            f"only {place} has {', '.join(columns)}" for place, columns in only.items() if columns
+        ]
+        return "; ".join(said) or f"{table.path.name} has the same columns in another order"
 
     def ensure(self, table: Table) -> None:
         """Makes sure that a table is there, in the shape that its file declares, or raises."""
@@ -111,14 +118,17 @@ class Session(ABC):
                 f"{table.name} in {self.address} has another shape than its file: {difference}"
             )
         if difference:
-            self.drop(table)
+            self.drop(table.name)
+            dg.get_dagster_logger().info(
+                f"{table.name}: recreated, because its columns differ: {difference}"
+            )
         if difference != "":
             self.create(table)
 
     def empty(self, table: Table) -> None:
         """Makes sure that a table is there, as `ensure` does, and empty."""
         self.ensure(table)
-        self.execute(f"DELETE FROM {self.published(table)}")
+        self.execute(f"DELETE FROM {self.published(table.name)}")
 
     def build(self, table: Table) -> None:
         """Runs the table's INSERT into an empty candidate: its name means the candidate from here.
@@ -139,17 +149,16 @@ class Session(ABC):
     def merge(self, table: Table, rows: str, stale: str) -> None:
         """Puts the rows of another table in place of those for which a condition is true."""
         columns = ", ".join(quote(column.name) for column in table.columns)
-        self.execute(f"DELETE FROM {self.published(table)} WHERE {stale}")
-        self.execute(
-            f"INSERT INTO {self.published(table)} ({columns}) SELECT {columns} FROM {quote(rows)}"
-        )
+        name = self.published(table.name)
+        self.execute(f"DELETE FROM {name} WHERE {stale}")
+        self.execute(f"INSERT INTO {name} ({columns}) SELECT {columns} FROM {quote(rows)}")
         self.written.append(table)
 
     def forget(self, table: Table, object_ids: Sequence[int]) -> None:
         """Deletes the rows of a table that came from objects."""
         for start in range(0, len(object_ids), FORGOTTEN_AT_ONCE):
             ids = ", ".join(str(int(i)) for i in object_ids[start : start + FORGOTTEN_AT_ONCE])
-            self.execute(f"DELETE FROM {self.published(table)} WHERE object_id IN ({ids})")
+            self.execute(f"DELETE FROM {self.published(table.name)} WHERE object_id IN ({ids})")
 
     def first(self, table: Table, limit: int) -> list[Row]:
         """The first rows of a table, in the order of its sort key."""

@@ -42,12 +42,12 @@ class DuckDBSession(Session):
         except duckdb.Error as error:
             raise SparkifyError(f"{self.address} refused a statement", f": {error}") from None
 
-    def columns(self, table: Table) -> list[str]:
+    def columns(self, table: str) -> list[str]:
         found = self.rows(  # as fast as any, unlike information_schema
             "SELECT column_name AS name, data_type AS type FROM duckdb_columns() "
             "WHERE database_name = current_database() AND schema_name = 'main' AND table_name = ? "
             "ORDER BY column_index",
-            [table.name],
+            [table],
         )
         return [f"{row['name']} {row['type']}" for row in found]
 

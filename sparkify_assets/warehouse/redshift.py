@@ -60,11 +60,11 @@ class RedshiftSession(Session):
         except (Error, OSError) as error:
             raise translate_error(error, self.address) from None
 
-    def published(self, table: Table) -> str:
+    def published(self, table: str) -> str:
         """The name of the table that no temporary table can hide."""
-        return f"{quote(self._settings.schema_name)}.{quote(table.name)}"
+        return f"{quote(self._settings.schema_name)}.{quote(table)}"
 
-    def columns(self, table: Table) -> list[str]:
+    def columns(self, table: str) -> list[str]:
         if not self._read_only:
             self._drop_keys(table)
         found = self.rows(
@@ -73,21 +73,21 @@ class RedshiftSession(Session):
             "JOIN pg_namespace AS n ON n.oid = c.relnamespace "
             "WHERE n.nspname = ? AND c.relname = ? AND a.attnum > 0 AND NOT a.attisdropped "
             "ORDER BY a.attnum",
-            [self._settings.schema_name, table.name],
+            [self._settings.schema_name, table],
         )
         return [f"{row['name']} {type_named(row['type'])}" for row in found]
 
-    def drop(self, table: Table) -> None:
-        """Drops a table that will be recreated, and logs the grants that are lost with it."""
+    def drop(self, table: str) -> None:
+        """Drops a table, and logs the grants that are lost with it."""
         grants = self.rows(
             "SELECT privilege_type AS privilege, grantee "
             "FROM information_schema.table_privileges "
             "WHERE table_schema = ? AND table_name = ? AND grantee <> grantor "
             "ORDER BY grantee, privilege_type",
-            [self._settings.schema_name, table.name],
+            [self._settings.schema_name, table],
         )
         lost = ", ".join(f"{row['privilege']} to {row['grantee']}" for row in grants) or "none"
-        dg.get_dagster_logger().warning(f"{table.name}: recreated; it had these grants: {lost}")
+        dg.get_dagster_logger().warning(f"{table}: dropped; it had these grants: {lost}")
         super().drop(table)
 
     def insert(self, landing: Landing, after_id: int = 0) -> None:
@@ -102,7 +102,7 @@ class RedshiftSession(Session):
         else:
             self.written.append(table)
 
-    def _drop_keys(self, table: Table) -> None:
+    def _drop_keys(self, table: str) -> None:
         """Drops declared keys, of an earlier version or by hand: Redshift would trust them."""
         keys = self.rows(
             "SELECT n.nspname AS schema_name, c.relname AS table_name, k.conname AS name "
@@ -112,7 +112,7 @@ class RedshiftSession(Session):
             "JOIN pg_namespace AS s ON s.oid = t.relnamespace "
             "WHERE k.contype IN ('f', 'p', 'u') AND s.nspname = ? AND t.relname = ? "
             "ORDER BY k.contype, n.nspname, c.relname, k.conname",  # those that refer come first
-            [self._settings.schema_name, table.name],
+            [self._settings.schema_name, table],
         )
         for key in keys:
             owner = f"{quote(key['schema_name'])}.{quote(key['table_name'])}"
@@ -182,7 +182,7 @@ class RedshiftWarehouse(Warehouse):
                 session.execute("COMMIT")
             for table in session.written:  # Redshift skips those that changed little
                 with suppress(Interrupted, SparkifyError):
-                    session.execute(f"ANALYZE {session.published(table)}")
+                    session.execute(f"ANALYZE {session.published(table.name)}")
         finally:
             with suppress(Error, OSError):
                 connection.close()  # rolls back what was not committed

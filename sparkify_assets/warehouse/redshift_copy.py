@@ -93,7 +93,7 @@ def copy_landed(
             manifest = work.upload(path)
             columns = ", ".join(quote(column.name) for column in table.columns)
             session.execute(
-                f"COPY {session.published(table)} ({columns}) FROM {literal(manifest)} "
+                f"COPY {session.published(table.name)} ({columns}) FROM {literal(manifest)} "
                 f"IAM_ROLE {role}{region} MANIFEST FORMAT AS JSON 'auto' GZIP TIMEFORMAT 'auto' "
                 "MAXERROR 0 COMPUPDATE OFF STATUPDATE OFF"
             )

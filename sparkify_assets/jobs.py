@@ -1,0 +1,111 @@
+"""The jobs that people and schedulers start; what starts by itself is in `automation.py`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+
+from sparkify_assets.catalog import Catalog
+from sparkify_assets.console import readable
+from sparkify_assets.maintenance import removed_tables
+from sparkify_assets.presentation import user_errors_as_failures
+from sparkify_assets.warehouse.base import Session, Warehouse
+
+READABLE: dict[str, Any] = {"loggers": {"readable": {}}}
+# the UI lists the runs of a job by this tag, which those started by `dg launch` would lack
+LISTED = {".dagster/repository": "__repository__@sparkify_assets"}
+
+
+def _asset_job(
+    name: str, description: str, selection: dg.AssetSelection | None = None, config: Any = READABLE
+) -> Any:
+    every_asset = dg.AssetSelection.all()
+    return dg.define_asset_job(
+        name, selection or every_asset, config=config, tags=LISTED, description=description
+    )
+
+
+refresh = _asset_job(
+    "refresh", "Everything: loads what is new, rebuilds, checks and publishes every table."
+)
+
+
+def all_jobs(catalog: Catalog) -> list[Any]:
+    """Every job of the product; those that write configure the assets of the catalog."""
+    return [
+        refresh,
+        _asset_job(
+            "audit",
+            "Audits every row of every published table, and changes none.",
+            dg.AssetSelection.all_asset_checks(),
+        ),
+        _asset_job(
+            "rebuild",
+            "Loads what is new, and makes, audits and publishes every table as a whole.",
+            config=_configured({table.name: {"rebuild": True} for table in catalog.assets}),
+        ),
+        _asset_job(
+            "reload",
+            "Forgets all that was loaded, loads what the sources hold now, and refreshes.",
+            config=_configured({table.name: {"full_reload": True} for table in catalog.staging}),
+        ),
+        _asset_job(
+            "forget_user",
+            "Deletes all that is known of a user, and loads nothing of them again.",
+            config=_forget_user(catalog),
+        ),
+        *_warehouse_jobs(catalog),
+    ]
+
+
+def _configured(options: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return READABLE | {"ops": {name: {"config": config} for name, config in options.items()}}
+
+
+def _forget_user(catalog: Catalog) -> dg.ConfigMapping:
+    people = [table.name for table in catalog.staging if table.person]
+
+    @dg.config_mapping(config_schema={"user_id": int})
+    def of_user(config: dict[str, Any]) -> dict[str, Any]:
+        return _configured({name: {"forget_user": config["user_id"]} for name in people})
+
+    return of_user
+
+
+def _warehouse_jobs(catalog: Catalog) -> list[dg.JobDefinition]:
+    """The jobs that create and drop tables, and materialize none."""
+
+    def job(work: Callable[[Session], str], description: str) -> dg.JobDefinition:
+        name = work.__name__
+
+        @dg.op(name=f"{name}_now")
+        def do(context: dg.OpExecutionContext, warehouse: Warehouse) -> None:
+            with user_errors_as_failures(context):
+                done = warehouse.in_transaction(work, name)
+            context.log.info(f"{warehouse.address}: {done}")
+
+        graph = dg.GraphDefinition(name, node_defs=[do], description=description)
+        return graph.to_job(config=READABLE, tags=LISTED, logger_defs={"readable": readable})
+
+    def create_tables(session: Session) -> str:
+        missing = [t for t in catalog.tables.values() if session.shape(t) is None]
+        for table in missing:
+            session.create(table)
+        created = ", ".join(table.name for table in missing) or "nothing"
+        there = len(catalog.tables) - len(missing)
+        return f"created {created}; {there} tables were there already"
+
+    def drop_removed_tables(session: Session) -> str:
+        removed = removed_tables(session, catalog)
+        for name in removed:
+            session.drop(name)
+            session.execute("DELETE FROM published_tables WHERE table_name = ?", [name])
+        return f"dropped {', '.join(removed) or 'nothing'}"
+
+    return [
+        job(create_tables, "Creates the tables that are missing, empty, and touches no other."),
+        job(
+            drop_removed_tables,
+            "Drops the tables that were published here and that no file in sql/ declares any more.",
+        ),
+    ]
