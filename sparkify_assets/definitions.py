@@ -11,6 +11,7 @@ from sparkify_assets.automation import UPSTREAM_CHANGED, changed_tables, daily_r
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.console import readable
 from sparkify_assets.errors import SparkifyError
+from sparkify_assets.export import export_asset
 from sparkify_assets.forgetting import no_forgotten_user
 from sparkify_assets.freshness import newest_event, refreshed_within
 from sparkify_assets.jobs import all_jobs
@@ -37,6 +38,8 @@ def build_defs(*, settings: Settings, sql: Path = SQL) -> dg.Definitions:
         *(derived_asset(table, catalog, target=warehouse) for table in catalog.derived),
         report_asset(catalog, settings.report_path),
     ]
+    if settings.export_path:
+        assets.append(export_asset(catalog, settings.export_path))
     is_on, hours = settings.automation, settings.max_age_hours
 
     def operated(spec: dg.AssetSpec) -> dg.AssetSpec:

@@ -18,6 +18,7 @@ FILE = "[^:/]*(/.*)?"
 FOLDER = f"s3://[a-zA-Z0-9._-]+(/.*)?|{FILE}"
 FORMS = {  # pattern of a text, and the problem of one that does not match
     **dict.fromkeys(("duckdb_path", "report_path"), (FILE, "it names no file")),
+    "export_path": (FILE, "it names no folder of this machine"),
     **dict.fromkeys(
         ("song_data", "log_data", "s3_work"),
         (FOLDER, "it names no folder and no s3://bucket/folder"),
@@ -96,6 +97,7 @@ class Settings(Environment):
     target: Literal["duckdb", "redshift"] = "duckdb"  # redshift needs the variables REDSHIFT_*
     duckdb_path: Path = Path("sparkify.duckdb")
     report_path: Path = Path("listening_report.html")
+    export_path: Path | None = None  # folder of Parquet files
     song_data: str | None = None  # a folder, or an address in S3
     log_data: str | None = None
     s3_anonymous: bool = False
@@ -116,6 +118,15 @@ class Settings(Environment):
             raise ValueError(
                 "only one of SPARKIFY_SONG_DATA and SPARKIFY_LOG_DATA is set: set both, or neither "
                 "for the sample data"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _export_of_duckdb(self) -> Self:
+        if self.export_path and self.target != "duckdb":
+            raise ValueError(
+                "SPARKIFY_EXPORT_PATH is for DuckDB, whose readers and runs wait for each other. "
+                "Those of Redshift do not: unset it, and let them read the tables"
             )
         return self
 

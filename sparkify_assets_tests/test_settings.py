@@ -51,6 +51,22 @@ def test_a_blank_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch, blank
     assert RedshiftSettings.from_environment().schema_name == "sparkify"
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"TARGET": "redshift", "EXPORT_PATH": "export"}, "SPARKIFY_EXPORT_PATH is for DuckDB"),
+        ({"EXPORT_PATH": "s3://bucket/export"}, "it names no folder of this machine"),
+    ],
+)
+def test_an_export_is_of_duckdb_and_to_this_machine(
+    settings: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(f"SPARKIFY_{name}", value)
+    with pytest.raises(SparkifyError, match=said):
+        Settings.from_environment()
+
+
 @pytest.mark.parametrize("path", [".", "..", "/", "./x"])
 def test_a_path_may_name_anything_here(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setenv("SPARKIFY_DUCKDB_PATH", path)
