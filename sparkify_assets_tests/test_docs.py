@@ -28,6 +28,11 @@ ELSEWHERE = {  # commands, and what runs them: a file, and how the command is sp
         f"{TESTS}/test_command_line.py",
         '"dagster asset materialize --select users -m sparkify_assets.definitions"',
     ),
+    "dg launch --job reload": (f"{TESTS}/test_staging.py", 'jobs("reload")'),
+    "dg launch --job drop_removed_tables": (
+        f"{TESTS}/test_removed_tables.py",
+        'resolve_job_def("drop_removed_tables")',
+    ),
     "dg check defs": (f"{TESTS}/test_command_line.py", '"dg check defs"'),
     "dg list defs": (f"{TESTS}/test_command_line.py", '"dg list defs --json"'),
     "dg scaffold defs dagster.schedule nightly.py": (
