@@ -8,6 +8,7 @@ and a file that is not ours is left alone. DuckDB writes them: readers of Redshi
 
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ def export_asset(catalog: Catalog, folder: Path) -> dg.AssetsDefinition:
     def parquet_files(
         context: dg.AssetExecutionContext, warehouse: Warehouse
     ) -> dg.MaterializeResult[Any]:
+        started = time.monotonic()
+
         def work(session: Session) -> tuple[list[str], list[str]]:
             for table in tables:
                 require(session, table, "parquet_files holds it", rows=not table.may_be_empty)
@@ -58,7 +61,8 @@ def export_asset(catalog: Catalog, folder: Path) -> dg.AssetsDefinition:
         place = str(folder.resolve())
         context.log.info(
             f"parquet_files: {counted(len(written), 'file')} written, {len(removed)} removed, "
-            f"{len(tables) - len(written)} unchanged in {printable(place)}"
+            f"{len(tables) - len(written)} unchanged in {printable(place)}, "
+            f"{time.monotonic() - started:.2f} s"
         )
         return dg.MaterializeResult(
             metadata={

@@ -128,7 +128,7 @@ def test_a_reader_finds_the_old_file_or_the_new_one(platform: Platform) -> None:
     for number in range(12):
         with warehouse.transaction() as session:
             session.ensure(table)
-            session.execute("INSERT INTO users SELECT range, '', '', '', '' FROM range(99999)")
+            session.execute("INSERT INTO users SELECT range, '', '', '', '' FROM range(30000)")
             done = export(session, {"users": f"mark {number}."}, path.parent)
             assert done == (["users"], [])
         written.add(path.read_bytes())
