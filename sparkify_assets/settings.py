@@ -27,6 +27,7 @@ FORMS = {  # pattern of a text, and the problem of one that does not match
     "host": (r"[^@/\s]+", "it is not the name of a host alone, without user, password and path"),
     # Redshift folds names to lower case, even quoted ones
     "schema_name": ("[a-z_][a-z0-9_]{0,126}", "it is not lower-case letters, digits and _ alone"),
+    "secret": (r"[\w/+=.@!:-]+", "it is neither the name nor the ARN of a secret"),
     "copy_role": (r"default|arn:[\w:/+=,.@-]+", "it is neither the ARN of a role nor default"),
 }
 
@@ -143,6 +144,7 @@ class RedshiftSettings(Environment):
     schema_name: str = Field("sparkify", validation_alias="REDSHIFT_SCHEMA")
     user: str | None = None
     password: SecretStr | None = None
+    secret: str | None = None  # in Secrets Manager, instead of user and password
     cluster: str | None = None  # instead of a password, for IAM: this or the workgroup
     workgroup: str | None = None
     region: str | None = None  # of the cluster or workgroup
@@ -159,12 +161,17 @@ class RedshiftSettings(Environment):
 
     @model_validator(mode="after")
     def _one_way_in(self) -> Self:
-        ways = {"password": ("host", "user"), "cluster": ("user",), "workgroup": ()}
+        ways = {
+            "password": ("host", "user"),
+            "secret": ("host",),
+            "cluster": ("user",),
+            "workgroup": (),
+        }
         chosen = [way for way in ways if getattr(self, way)]
         if len(chosen) != 1 or not all(getattr(self, name) for name in ways[chosen[0]]):
             raise ValueError(
                 "choose one way to log in: set REDSHIFT_PASSWORD with REDSHIFT_HOST and "
-                "REDSHIFT_USER, or, for IAM, REDSHIFT_CLUSTER with REDSHIFT_USER, or "
-                "REDSHIFT_WORKGROUP"
+                "REDSHIFT_USER, or REDSHIFT_SECRET with REDSHIFT_HOST, or, for IAM, "
+                "REDSHIFT_CLUSTER with REDSHIFT_USER, or REDSHIFT_WORKGROUP"
             )
         return self

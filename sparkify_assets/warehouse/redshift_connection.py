@@ -1,5 +1,7 @@
-"""How to log in to Redshift, by password or IAM and always over TLS, and what its errors mean."""
+"""How to log in to Redshift, by password, secret or IAM and always over TLS, and its errors."""
 
+import json
+import logging
 import re
 import socket
 import ssl
@@ -11,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from redshift_connector.error import Error
 
 from sparkify_assets.errors import SparkifyError, TransientError
+from sparkify_assets.s3_access import PASSING
 from sparkify_assets.settings import RedshiftSettings
 
 CONNECT_SECONDS = 20
@@ -20,7 +23,8 @@ CONFLICTS = re.compile(
 )
 REMEDIES = {  # by SQLSTATE
     **dict.fromkeys(
-        ("28000", "28P01", "3D000"), "check REDSHIFT_USER, REDSHIFT_PASSWORD and REDSHIFT_DATABASE"
+        ("28000", "28P01", "3D000"),
+        "check REDSHIFT_USER, REDSHIFT_PASSWORD or REDSHIFT_SECRET, and REDSHIFT_DATABASE",
     ),
     "42501": "the user lacks a permission. Grant it, or choose another REDSHIFT_SCHEMA",
     "57014": "it took too long, or waited too long for another run. REDSHIFT_TIMEOUT_SECONDS sets "
@@ -36,12 +40,17 @@ COPY_REMEDY = (
 )
 
 
+LOGIN_KEYS = {"user": "username", "password": "password"}  # of the driver: of a secret
+
+
 class Interrupted(Exception):
     """A conflict or a broken connection: the transaction can be done again, even if committed."""
 
 
-def translate_error(error: Exception, address: str) -> Exception:
-    """What an error of a statement is: `Interrupted`, or a SparkifyError that says what to do."""
+def translate_error(
+    error: Exception, address: str, kind: type[SparkifyError] = SparkifyError
+) -> Exception:
+    """What an error of a statement is: `Interrupted`, or one of the kind, that says what to do."""
     said = error.args[0] if error.args and isinstance(error.args[0], dict) else None
     if said is None:
         return Interrupted(f"the connection to {address} broke off ({error})")
@@ -50,7 +59,23 @@ def translate_error(error: Exception, address: str) -> Exception:
         return Interrupted(f"another transaction interfered ({detail or message})")
     remedy = COPY_REMEDY if COPY_FAILURES.search(message) else REMEDIES.get(said.get("C", ""))
     text, says = f"{message} {detail}".rstrip(), f": {remedy}." if remedy else ""
-    return SparkifyError(f"{address} refused a statement", f": {text}{says}")
+    return kind(f"{address} refused a statement", f": {text}{says}")
+
+
+def _login_by_secret(settings: RedshiftSettings) -> dict[str, str]:
+    """User and password from Secrets Manager, read again for each login: they are rotated."""
+    logging.getLogger("botocore.parsers").setLevel(logging.INFO)  # at DEBUG it logs the answer
+    try:
+        manager = boto3.Session(region_name=settings.region).client("secretsmanager")
+        secret = manager.get_secret_value(SecretId=settings.secret)["SecretString"]
+        return {name: str(json.loads(secret)[key]) for name, key in LOGIN_KEYS.items()}
+    except (ClientError, BotoCoreError, ValueError, KeyError, TypeError) as error:
+        kind = TransientError if isinstance(error, PASSING) else SparkifyError
+        raise kind(
+            f"{settings.address}: the secret of REDSHIFT_SECRET cannot be used: "
+            f"{type(error).__name__}: {error}. It must be JSON with username and password, in "
+            "REDSHIFT_REGION, and readable for you (secretsmanager:GetSecretValue)."
+        ) from None
 
 
 def connect(settings: RedshiftSettings, label: str) -> Any:
@@ -63,6 +88,8 @@ def connect(settings: RedshiftSettings, label: str) -> Any:
     try:
         if settings.password:
             login |= {"user": settings.user, "password": settings.password.get_secret_value()}
+        elif settings.secret:
+            login |= _login_by_secret(settings)
         else:
             # a wrong AWS_PROFILE fails here, and the driver would guess the region from the host
             login |= {"iam": True, "region": boto3.Session(region_name=settings.region).region_name}
@@ -87,7 +114,9 @@ def connect(settings: RedshiftSettings, label: str) -> Any:
             "permissions and REDSHIFT_REGION, or log in again."
         ) from None
     except (Error, OSError) as error:
-        refusal = translate_error(error, settings.address)
+        # while a secret is rotated, its password is not the one of the database for a moment
+        kind = TransientError if settings.secret else SparkifyError
+        refusal = translate_error(error, settings.address, kind)
         if isinstance(refusal, SparkifyError):
             raise refusal from None
         *_, cause = error, *(arg for arg in error.args if isinstance(arg, OSError))
