@@ -99,6 +99,8 @@ def test_every_line_of_the_build_runs(tmp_path: Path) -> None:
         script = command.replace("/opt/sparkify", str(prefix))
         done = subprocess.run(["sh", "-ec", script], cwd=build, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    said = (ROOT / "docs" / "deployment.md").read_text()
+    assert all(command in said for command in BUILD.commands if "pip" in command)
     code = "from sparkify_assets import definitions, service; print(definitions.__file__)"
     assert ask(prefix / "bin" / "python", "-I", "-c", code).startswith(str(prefix))
 

@@ -1,6 +1,6 @@
 """The documents: their commands run, their links lead somewhere, their generated parts are current.
 
-A command that needs AWS says so; one that another test runs already is listed below.
+A command that needs what no test has says so; one that another test runs is listed below.
 """
 
 import re
@@ -51,7 +51,9 @@ ELSEWHERE = {  # commands, and what runs them: a file, and how the command is sp
     ),
 }
 HERE = {"/data/": "data/", "--scale 100 ": "--scale 0.02 ", "--scale 400 ": "--scale 0.02 "}
-SPAN = r"`((?:dg|dagster|dagster-daemon|duckdb|pip|pytest|python) [^`]+)`( \(needs AWS\))?"
+PROGRAMS = "aws|dg|dagster|dagster-daemon|docker|duckdb|pip|pytest|python|systemctl"
+SPAN = rf"`((?:{PROGRAMS}) [^`]+)`(?: \((needs AWS)\))?"
+LACKING = {"needs AWS", "needs a container engine", "needs systemd", "needs another machine"}
 
 
 def blocks(document: Path, language: str) -> list[tuple[str, str]]:
@@ -61,10 +63,10 @@ def blocks(document: Path, language: str) -> list[tuple[str, str]]:
 
 
 def commands() -> dict[str, bool]:
-    """Every command in the documents, in their order, and whether it needs AWS."""
+    """Every command in the documents, in their order, and whether it needs what no test has."""
     found: dict[str, bool] = {}
     for document in DOCUMENTS:
-        found |= {text: said == "needs AWS" for text, said in blocks(document, "sh")}
+        found |= {text: said in LACKING for text, said in blocks(document, "sh")}
         prose = re.sub(r"^```(.|\n)*?^```", "", document.read_text(), flags=re.MULTILINE)
         found |= {text: bool(said) for text, said in re.findall(SPAN, prose)}
     return found
@@ -83,7 +85,7 @@ def test_every_command_runs(tmp_path: Path) -> None:
     write_event_files(home / "data" / "log_data", plan)
     variables = {f"SPARKIFY_{n}_DATA": f"data/{n.lower()}_data" for n in ("SONG", "LOG")}
     variables["SPARKIFY_DUCKDB_PATH"] = "mine.duckdb"
-    to_run = [c for c, needs_aws in found.items() if not needs_aws and c not in ELSEWHERE]
+    to_run = [c for c, is_lacking in found.items() if not is_lacking and c not in ELSEWHERE]
     assert "export SPARKIFY_SONG_DATA=/data" in to_run[0]  # loads what the others work on
     for command in to_run:
         for there, here in HERE.items():

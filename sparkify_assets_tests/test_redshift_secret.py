@@ -127,3 +127,21 @@ def test_no_permission_and_no_answer(
     with pytest.raises(SparkifyError, match=said) as raised:
         load(made)
     assert type(raised.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"SECRET": '{"password": "T0P-SECRET"}'}, "REDSHIFT_SECRET is wrong: it is nei"),
+        ({"PASSWORD": "T0P-SECRET", "USER": "etl"}, "choose one way to log in"),
+        ({"HOST": ""}, "REDSHIFT_SECRET with REDSHIFT_HOST"),
+    ],
+)
+def test_wrong_settings(
+    variables: dict[str, str], said: str, made: RedshiftPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"REDSHIFT_{name}", value)
+    with pytest.raises(SparkifyError, match=said) as error:
+        RedshiftSettings.from_environment()
+    assert "T0P-SECRET" not in str(error.value)
