@@ -115,6 +115,7 @@ class Service:
             for name, service in self.services.items()
         }
         self.url = f"http://127.0.0.1:{web}"
+        self.ports = {"code": code, "web": web}
 
     @contextmanager
     def up(self, name: str) -> Iterator[Server]:
@@ -132,6 +133,9 @@ class Service:
 
     def is_healthy(self, name: str, process: subprocess.Popen[str]) -> bool:
         assert process.poll() is None, f"{name} has ended"
+        with socket.socket() as probe:  # a check takes seconds, so it is not made too early
+            if name in self.ports and probe.connect_ex(("127.0.0.1", self.ports[name])):
+                return False
         check = self.services[name]["healthcheck"]["test"]
         assert check[0] == "CMD"
         return run(self.folder, join(check[1:]), **self.variables[name]).returncode == 0
