@@ -57,7 +57,7 @@ def webhook() -> Iterator[Webhook]:
 
 @dataclass
 class Daemon:
-    """The sensors of a platform, with their cursors; each evaluation loads the definitions anew."""
+    """The sensors of a platform, with their cursors; definitions are loaded once, as by servers."""
 
     platform: Platform
     instance: dg.DagsterInstance

@@ -22,6 +22,7 @@ from sparkify_assets_tests.redshift_server import RedshiftServer
 from sparkify_assets_tests.s3_server import BUCKET
 
 REAL_FILES = Path(__file__).parents[2] / "shared" / "data" / "udacity_small"
+MADE: list[Any] = []  # definitions, behind what they are made of
 
 
 @cache
@@ -58,8 +59,12 @@ class Platform:
         return Catalog.load(self.sql if "sql" in vars(self) else SQL)
 
     def defs(self) -> dg.Definitions:
+        """Made anew where a setting or a file of `sql/` is another than the time before."""
         sql = self.sql if "sql" in vars(self) else SQL
-        return build_defs(settings=Settings(**self.settings), sql=sql)
+        made_of = (self.catalog, sql, {**self.settings})
+        if MADE[:1] != [made_of]:
+            MADE[:] = made_of, build_defs(settings=Settings(**self.settings), sql=sql)
+        return MADE[1]
 
     def run(self, *assets: str, config: Any = None) -> dg.ExecuteInProcessResult:
         """Materializes the named assets, or all of them."""

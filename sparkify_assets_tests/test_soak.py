@@ -182,8 +182,6 @@ class Soak:
     ) -> None:
         self.channel, self.instance, self.platform = channel, instance, platform
         platform.settings["alert_webhook"] = channel.url
-        defs = platform.defs()
-        platform.defs = lambda: defs  # type: ignore[method-assign]  # loaded once, as by a server
         self.daemon, self.model = Daemon(platform, instance), Model()
         self.world, self.rng = World(platform, seed), Random(seed)
         self.requested = self.seen = ""
