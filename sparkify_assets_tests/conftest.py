@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,7 @@ import botocore.loaders
 import botocore.session
 import pytest
 import trustme
+from dagster._core.storage.event_log.in_memory import InMemoryEventLogStorage
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from redshift_connector.cursor import Cursor
@@ -45,9 +47,28 @@ settings.register_profile(
 )
 settings.load_profile("repeatable")
 
-# What tests would often pay for, each time the same: a tenth of a second for boto3's descriptions.
+# What tests would often pay for, each time the same: a tenth of a second for boto3's descriptions
+# of S3, and a millisecond for each event of a run, since the store in memory opens its database anew
+# for it.
 LOADER = botocore.loaders.create_loader()
 botocore.session.create_loader = lambda search_path_string=None: LOADER
+
+
+@contextmanager
+def held_connection(store: InMemoryEventLogStorage) -> Iterator[Any]:
+    with store._db_lock, store._held_conn.begin():
+        yield store._held_conn
+
+
+InMemoryEventLogStorage._connect = held_connection  # type: ignore[method-assign, assignment]
+
+
+@pytest.hookimpl(trylast=True)  # after they are shuffled
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every worker begins with the slow ones of its share, so that none is left for the end."""
+    share = -(-len(items) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)))
+    shares = [items[start : start + share] for start in range(0, len(items), share or 1)]
+    items[:] = [i for s in shares for i in sorted(s, key=lambda i: "faults" not in i.keywords)]
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from sparkify_assets_tests.redshift_server import RedshiftServer
 from sparkify_assets_tests.s3_server import BUCKET
 
 REAL_FILES = Path(__file__).parents[2] / "shared" / "data" / "udacity_small"
-MADE: list[Any] = []  # definitions, behind what they are made of
+MADE: dict[str, Any] = {}  # the latest definitions, and what they are made of
 
 
 @cache
@@ -62,9 +62,11 @@ class Platform:
         """Made anew where a setting or a file of `sql/` is another than the time before."""
         sql = self.sql if "sql" in vars(self) else SQL
         made_of = (self.catalog, sql, {**self.settings})
-        if MADE[:1] != [made_of]:
-            MADE[:] = made_of, build_defs(settings=Settings(**self.settings), sql=sql)
-        return MADE[1]
+        if MADE.get("of") != made_of:
+            defs = build_defs(settings=Settings(**self.settings), sql=sql)
+            MADE.update(of=made_of, defs=defs)
+        found: dg.Definitions = MADE["defs"]
+        return found
 
     def run(self, *assets: str, config: Any = None) -> dg.ExecuteInProcessResult:
         """Materializes the named assets, or all of them."""

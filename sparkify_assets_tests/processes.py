@@ -32,7 +32,7 @@ PATIENCE = 120  # seconds: what is waited for comes much sooner, but other tests
 # Processes fork from one that has imported all that a run needs.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["sparkify_assets_tests.platform", "sparkify_assets.history", "dagster_webserver.webserver"]
+    ["sparkify_assets_tests.conftest", "sparkify_assets.history", "dagster_webserver.webserver"]
 )
 
 
