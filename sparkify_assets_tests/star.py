@@ -230,10 +230,9 @@ def plays_by_location(events: list[Record], catalogue: list[Record]) -> set[tupl
 
 
 def plays_by_hour(events: list[Record], catalogue: list[Record]) -> set[tuple[Any, ...]]:
-    cells = grouped(
-        songplays(events, catalogue), lambda r: (r[1].isoweekday() % 7, r[1].hour)
-    ).items()
-    days = {p[1].date() for p in songplays(events, catalogue)}
+    plays = songplays(events, catalogue)
+    cells = grouped(plays, lambda r: (r[1].isoweekday() % 7, r[1].hour)).items()
+    days = {play[1].date() for play in plays}
     return {
         (*cell, len(rows), listeners(rows), sum(d.isoweekday() % 7 == cell[0] for d in days))
         for cell, rows in cells

@@ -29,7 +29,7 @@ STAGING = ("staging_events", "staging_songs")
 ASSETS = (*STAGING, "repaired_text", "events", "users")  # what is loaded, some of what is made
 LEDGERS = ("load_history", "rejected_records")
 WHEN = ("loaded_at", "run_id", "published_at", "audited_at", "details")
-MOMENTS = 15  # in each of two situations; twice as many where they show too few states
+MOMENTS = 10  # in each of two situations; twice as many where they show too few states
 STATES = 4  # of the warehouse, that the moments must show: each table is a transaction
 RUNS = 10
 
