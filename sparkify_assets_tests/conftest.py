@@ -48,8 +48,7 @@ settings.register_profile(
 settings.load_profile("repeatable")
 
 # What tests would often pay for, each time the same: a tenth of a second for boto3's descriptions
-# of S3, and a millisecond for each event of a run, since the store in memory opens its database anew
-# for it.
+# of S3, and a millisecond for each event of a run: the store in memory opens its database for it.
 LOADER = botocore.loaders.create_loader()
 botocore.session.create_loader = lambda search_path_string=None: LOADER
 
