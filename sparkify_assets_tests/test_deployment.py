@@ -183,4 +183,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
 def test_every_variable_of_the_settings_is_set() -> None:
     texts = [(ROOT / "deploy" / name).read_text() for name in ("dagster.yaml", "workspace.yaml")]
     names = set(re.findall(r"env: (\w+)", "".join(texts)))
-    assert names == COMPOSE["x-dagster"]["environment"].keys()
+    assert names <= COMPOSE["x-dagster"]["environment"].keys() | IMAGE.variables.keys()
+    of_units = (UNITS / "sparkify-.service.d" / "common.conf").read_text()
+    asked_for = re.findall(r"`(DAGSTER_\w+)`", (ROOT / "docs" / "deployment.md").read_text())
+    assert names == set(re.findall(r"(\w+)=", of_units)) & names | set(asked_for)

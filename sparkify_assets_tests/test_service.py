@@ -108,11 +108,10 @@ class Service:
             "DAGSTER_POSTGRES_DB": "postgres",
             "DAGSTER_CODE_HOST": "127.0.0.1",
             "TMPDIR": str(folder),
-            **stages(here((ROOT / "Dockerfile").read_text()))[-1].variables,
         }
+        image = stages(here((ROOT / "Dockerfile").read_text()))[-1].variables
         self.variables = {
-            name: {k: str(v) for k, v in service["environment"].items()} | places
-            for name, service in self.services.items()
+            name: image | service["environment"] | places for name, service in self.services.items()
         }
         self.url = f"http://127.0.0.1:{web}"
         self.ports = {"code": code, "web": web}
