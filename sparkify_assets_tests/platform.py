@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,12 @@ class Platform:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What a reader of the warehouse sees."""
+        return next(self.answers([query]))
+
+    def answers(self, queries: Iterable[str]) -> Iterator[list[tuple[Any, ...]]]:
+        """The rows of each query, over one connection: to open a file costs 10 ms."""
         with duckdb.connect(str(self.warehouse), read_only=True) as connection:
-            return connection.execute(query).fetchall()
+            yield from [connection.execute(query).fetchall() for query in queries]
 
     def change(self, statement: str) -> None:
         """What somebody else does to the warehouse."""
@@ -155,6 +159,9 @@ class RedshiftPlatform(Platform):
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         return self.server.rows(query, self.schema)
+
+    def answers(self, queries: Iterable[str]) -> Iterator[list[tuple[Any, ...]]]:
+        return map(self.rows, queries)
 
     def change(self, statement: str) -> None:
         self.rows(statement)

@@ -35,12 +35,14 @@ DAMAGE = [
 
 def content(platform: Platform) -> dict[str, list[tuple[Any, ...]]]:
     """All rows of all tables, in one order; when and by which run they were loaded is left out."""
-    found = {}
+    queries = {}
     for table in platform.catalog.tables.values():
         names = [c.name for c in table.columns if c.name not in TIMES_AND_RUNS]
-        rows = platform.rows(f"SELECT {', '.join(names)} FROM {table.name}")
-        found[table.name] = sorted((tuple(map(plain, row)) for row in rows), key=repr)
-    return found
+        queries[table.name] = f"SELECT {', '.join(names)} FROM {table.name}"
+    return {
+        name: sorted((tuple(map(plain, row)) for row in rows), key=repr)
+        for name, rows in zip(queries, platform.answers(queries.values()), strict=True)
+    }
 
 
 def plain(value: object) -> object:
