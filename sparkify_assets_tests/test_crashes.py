@@ -29,7 +29,7 @@ STAGING = ("staging_events", "staging_songs")
 ASSETS = (*STAGING, "repaired_text", "events", "users")  # what is loaded, some of what is made
 LEDGERS = ("load_history", "rejected_records")
 WHEN = ("loaded_at", "run_id", "published_at", "audited_at", "details")
-MOMENTS = 10  # in each of two situations; twice as many where they show too few states
+MOMENTS = 10  # in each of two situations; up to three times as many where those show too few states
 STATES = 4  # of the warehouse, that the moments must show: each table is a transaction
 RUNS = 10
 
@@ -178,7 +178,7 @@ def append(path: Path, line: str) -> None:
 def test_a_run_killed_at_any_moment_leaves_whole_transactions(situation: Situation) -> None:
     platform, before, after = situation.platform, situation.before, situation.after
     seconds, killed, states = situation.seconds, 0, list[State]()
-    for number in range(2 * MOMENTS):
+    for number in range(3 * MOMENTS):
         if number >= MOMENTS and len(states) >= STATES:
             break
         situation.put_back()
