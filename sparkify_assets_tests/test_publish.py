@@ -200,7 +200,7 @@ def test_a_table_whose_file_gained_a_column_is_rebuilt(
     )
     if isinstance(published, RedshiftPlatform):  # where something may hang on a table
         said = failure_of(published.run("users"))
-        assert f"users in {address_of(published)} has another shape than its file" in said
+        assert f"users in {address_of(published)} differs from its file" in said
         assert ": only users.sql has initial " in said
         assert """--config-json '{"ops": {"users": {"config": {"recreate": true}}}}'""" in said
     recreate = {"ops": {"users": {"config": {"recreate": True}}}}

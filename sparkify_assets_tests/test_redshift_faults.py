@@ -110,7 +110,7 @@ def test_waiting_for_another_run_is_said_and_bounded(
     published: RedshiftPlatform, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(redshift, "WAIT_SECONDS", 0.2)
-    said = "users run: waits for another run that writes to dev.sparkify_test on 127.0.0.1"
+    said = "users run: waiting for another run that writes to dev.sparkify_test on 127.0.0.1"
     with warehouse(published).transaction("the other one"):
         monkeypatch.setenv("REDSHIFT_TIMEOUT_SECONDS", "1")
         with (

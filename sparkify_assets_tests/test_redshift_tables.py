@@ -88,7 +88,7 @@ def test_a_table_made_anew_tells_of_its_grants(
 ) -> None:
     published.change("GRANT SELECT ON users TO PUBLIC")
     published.edit("star/users.sql", "level VARCHAR(16)", "level VARCHAR(32)")
-    assert "has another shape" in failure_of(published.run("users"))
+    assert "differs from its file" in failure_of(published.run("users"))
     assert published.run("users", config=RECREATE).success
     assert "users: dropped; it had these grants: SELECT to PUBLIC" in capfd.readouterr().err
 

@@ -245,7 +245,7 @@ def test_what_may_be_a_neighbours_variable_stops_nothing(
 def test_redshift_needs_a_work_folder(monkeypatch: pytest.MonkeyPatch, work: str | None) -> None:
     for name, value in PASSWORD.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(SparkifyError, match="SPARKIFY_S3_WORK names no folder in S3") as error:
+    with pytest.raises(SparkifyError, match="SPARKIFY_S3_WORK is not a folder in S3") as error:
         warehouse_of(Settings(target="redshift", s3_work=work))
     assert "secret-work" not in str(error.value)
 

@@ -1,7 +1,7 @@
-"""The contract between the platform and an engine: transactions, tables, loading, publishing.
+"""What an engine must provide: transactions, tables, loading, publishing.
 
-To add an engine, subclass `Warehouse` and `Session` in a file beside this one, and add it to
-`warehouse_of` and to `Settings.target`. Nothing here knows a particular table or a Dagster asset.
+To add an engine, subclass `Warehouse` and `Session` in a new file here, and add it to
+`warehouse_of` and `Settings.target`. Nothing here knows a particular table or a Dagster asset.
 """
 
 from abc import ABC, abstractmethod
@@ -16,20 +16,17 @@ from sparkify_assets.errors import SparkifyError
 from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.landing import Landing
 
-FORGOTTEN_AT_ONCE = 10_000  # objects in one DELETE: a statement on Redshift may have 16 MB
+FORGOTTEN_AT_ONCE = 10_000  # objects per DELETE: Redshift limits a statement to 16 MB
 Row = dict[str, Any]
 T = TypeVar("T")
 
 
 class ShapeDiffers(SparkifyError):
-    """A table has other columns than its file declares, and may not be dropped."""
+    """A table's columns differ from its file, and the table may not be dropped."""
 
 
 class Session(ABC):
-    """One open transaction. Nobody else sees any of it before its end.
-
-    `recreate` says whether a table may be dropped where its file declares another shape.
-    """
+    """One open transaction; `recreate` allows dropping a table whose columns changed."""
 
     def __init__(self, address: str, *, recreate: bool) -> None:
         self.address = address
@@ -38,42 +35,42 @@ class Session(ABC):
 
     @abstractmethod
     def execute(self, statement: str, parameters: Sequence[object] = ()) -> Any:
-        """Executes one statement: the cursor, with its rows if it has any.
+        """Executes one statement and returns the cursor.
 
         Raises:
-            SparkifyError: the engine refuses it, with the engine's reason.
+            SparkifyError: the engine refused it, with the engine's reason.
         """
 
     @abstractmethod
     def columns(self, table: str) -> list[str]:
-        """Name and type of each column, as the engine tells them; none if there is no table."""
+        """Each column as "name TYPE" in the engine's spelling; empty if there is no table."""
 
     @abstractmethod
     def insert(self, landing: Landing, after_id: int = 0) -> None:
-        """Inserts what landed into the tables; `after_id` is added to the numbers of objects."""
+        """Inserts the landed rows into their tables, with `after_id` added to each object_id."""
 
     @abstractmethod
     def candidate(self, table: Table) -> str:
-        """The statement after which the table's name means an empty candidate."""
+        """A statement that makes the table's name mean an empty candidate."""
 
     @abstractmethod
     def publish(self, table: Table) -> None:
-        """Makes the candidate the table that others see when the transaction ends."""
+        """Replaces the published rows by the candidate's."""
 
     def published(self, table: str) -> str:
         """The name of the published table in SQL."""
         return quote(table)
 
     def declared(self, table: Table) -> list[str]:
-        """What `columns` is for a table that is as its file declares it."""
+        """What `columns` returns for a table that matches its file."""
         return [f"{column.name} {column.type}" for column in table.columns]
 
     def definition(self, table: Table) -> str:
-        """The statement that creates a table."""
+        """The CREATE TABLE statement."""
         return table.create
 
     def create(self, table: Table) -> None:
-        """Creates a table that does not exist, with its descriptions as comments."""
+        """Creates a missing table, with its descriptions as comments."""
         self.execute(self.definition(table))
         name = self.published(table.name)
         described = {f"TABLE {name}": table.description} | {
@@ -89,13 +86,13 @@ class Session(ABC):
         self.execute(f"DROP TABLE {self.published(table)}")
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[Row]:
-        """Runs a query: its rows, each a dict by column name."""
+        """Runs a query and returns its rows, each a dict by column name."""
         cursor = self.execute(query, parameters)
         names = [column[0] for column in cursor.description or []]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def shape(self, table: Table) -> str | None:
-        """How the existing table differs from its file: "" not at all; None: there is no table."""
+        """How the existing table differs from its file: "" if it does not, None if missing."""
         found, declared = self.columns(table.name), self.declared(table)
         if not found:
             return None
@@ -111,11 +108,11 @@ class Session(ABC):
         return "; ".join(said) or f"{table.path.name} has the same columns in another order"
 
     def ensure(self, table: Table) -> None:
-        """Makes sure that a table is there, in the shape that its file declares, or raises."""
+        """Creates a missing table; recreates one whose columns changed, or raises ShapeDiffers."""
         difference = self.shape(table)
         if difference and not self.recreate:
             raise ShapeDiffers(
-                f"{table.name} in {self.address} has another shape than its file: {difference}"
+                f"{table.name} in {self.address} differs from its file: {difference}"
             )
         if difference:
             self.drop(table.name)
@@ -126,16 +123,16 @@ class Session(ABC):
             self.create(table)
 
     def empty(self, table: Table) -> None:
-        """Makes sure that a table is there, as `ensure` does, and empty."""
+        """Deletes all rows of a table, created as by `ensure`."""
         self.ensure(table)
         self.execute(f"DELETE FROM {self.published(table.name)}")
 
     def build(self, table: Table) -> None:
-        """Runs the table's INSERT into an empty candidate: its name means the candidate from here.
+        """Fills an empty candidate by the table's INSERT; its name means the candidate from now on.
 
         Raises:
-            SparkifyError: the INSERT fails, with the engine's reason.
-            ShapeDiffers: the published table has another shape.
+            SparkifyError: the INSERT failed, with the engine's reason.
+            ShapeDiffers: the published table has other columns than its file.
         """
         self.ensure(table)
         self.execute(self.candidate(table))
@@ -147,7 +144,7 @@ class Session(ABC):
             ) from None
 
     def merge(self, table: Table, rows: str, stale: str) -> None:
-        """Puts the rows of another table in place of those for which a condition is true."""
+        """Replaces the rows that satisfy the condition `stale` by those of the table `rows`."""
         columns = ", ".join(quote(column.name) for column in table.columns)
         name = self.published(table.name)
         self.execute(f"DELETE FROM {name} WHERE {stale}")
@@ -155,7 +152,7 @@ class Session(ABC):
         self.written.append(table)
 
     def forget(self, table: Table, object_ids: Sequence[int]) -> None:
-        """Deletes the rows of a table that came from objects."""
+        """Deletes the rows that were loaded from these objects."""
         for start in range(0, len(object_ids), FORGOTTEN_AT_ONCE):
             ids = ", ".join(str(int(i)) for i in object_ids[start : start + FORGOTTEN_AT_ONCE])
             self.execute(f"DELETE FROM {self.published(table.name)} WHERE object_id IN ({ids})")
@@ -166,15 +163,12 @@ class Session(ABC):
         return self.rows(f"SELECT * FROM {quote(table.name)}{order} LIMIT {int(limit)}")
 
     def count(self, table: str) -> int:
-        """Rows of a table."""
+        """The number of rows of a table."""
         return int(self.rows(f"SELECT COUNT(*) AS n FROM {quote(table)}")[0]["n"])
 
 
 class Warehouse(dg.ConfigurableResource[Any], ABC):
-    """A database that holds the tables of `sql/`.
-
-    After `audit_days` all rows of a table are audited, and not only those that are written.
-    """
+    """A database that holds the tables of `sql/`; every `audit_days` all rows are audited."""
 
     kind: ClassVar[str]
     audit_days: float = 7
@@ -187,22 +181,21 @@ class Warehouse(dg.ConfigurableResource[Any], ABC):
     @property
     @abstractmethod
     def schema_address(self) -> str:
-        """Database and schema of the tables, as a query may name them: dev.sparkify."""
+        """Database and schema of the tables as a query names them, such as dev.sparkify."""
 
     @abstractmethod
     def transaction(
         self, label: str = "", *, read_only: bool = False, recreate: bool = False
     ) -> AbstractContextManager[Session]:
-        """Opens a transaction: committed at the end of the block, rolled back by an exception.
+        """Opens a transaction that commits at the end of the block and rolls back on an exception.
 
-        An administrator sees its `label`. If `read_only`, it sees one state of the tables, changes
-        nothing and keeps no writer waiting. For `recreate` see `Session`.
+        Administrators see its `label`. A `read_only` one reads a snapshot and blocks no writer.
 
         Raises:
-            SparkifyError: the warehouse cannot be reached, or somebody else has locked it.
+            SparkifyError: the warehouse cannot be reached, or another process has locked it.
         """
 
     def in_transaction(self, work: Callable[[Session], T], label: str, **options: bool) -> T:
-        """Does some work in a transaction; an engine may do it again after a conflict."""
+        """Runs `work` in a transaction; an engine may run it again after a conflict."""
         with self.transaction(label, **options) as session:
             return work(session)

@@ -1,8 +1,8 @@
 """The embedded warehouse: one DuckDB file, one writing process at a time.
 
-A table is replaced in place inside its transaction: others see the old rows until the commit, and
-a rollback or a kill leaves them. Keys are not declared to DuckDB: they are audited instead, because
-its constraints would raise on INSERT and leave no count and no sample of what is wrong.
+A table is replaced in place, in one transaction: readers see the old rows until the commit, and
+they survive a rollback or a kill. Keys are audited, not declared: a DuckDB constraint would abort
+the INSERT and leave no count and no sample of the violations.
 """
 
 import re
@@ -30,7 +30,7 @@ from sparkify_assets.warehouse.landing import (
 
 
 class DuckDBSession(Session):
-    """A transaction on a DuckDB file. Nothing hangs on a table, so that it may be dropped."""
+    """A transaction on a DuckDB file. No grants depend on a table, so it may be dropped."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, address: str) -> None:
         super().__init__(address, recreate=True)
@@ -43,7 +43,7 @@ class DuckDBSession(Session):
             raise SparkifyError(f"{self.address} refused a statement", f": {error}") from None
 
     def columns(self, table: str) -> list[str]:
-        found = self.rows(  # as fast as any, unlike information_schema
+        found = self.rows(  # information_schema is slow
             "SELECT column_name AS name, data_type AS type FROM duckdb_columns() "
             "WHERE database_name = current_database() AND schema_name = 'main' AND table_name = ? "
             "ORDER BY column_index",
@@ -58,7 +58,7 @@ class DuckDBSession(Session):
         return f"CREATE TABLE {quote(table.name)} ({bare_columns(table)})"
 
     def insert(self, landing: Landing, after_id: int = 0) -> None:
-        landing.connection.close()  # a file is open once in a process
+        landing.connection.close()  # a process can open a file only once
         path = str(landing.path).replace("'", "''")
         self.execute(f"ATTACH '{path}' AS landing (READ_ONLY)")
         for table in landing.tables:
@@ -69,11 +69,11 @@ class DuckDBSession(Session):
         return f"DELETE FROM {quote(table.name)}"  # in place
 
     def publish(self, table: Table) -> None:
-        """Nothing to do: the candidate was built in place."""
+        """Does nothing: the candidate was built in place."""
 
 
 class DuckDBWarehouse(Warehouse):
-    """A DuckDB file; `lock_wait_seconds` bounds the wait for another process that has it open."""
+    """A DuckDB file; a transaction waits `lock_wait_seconds` for a process that has it open."""
 
     kind: ClassVar[str] = "duckdb"
     path: str
@@ -107,15 +107,15 @@ class DuckDBWarehouse(Warehouse):
     def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         path = Path(self.path)
         head = b""
-        try:  # at a pipe DuckDB would wait for ever
+        try:  # on a pipe DuckDB would hang
             if read_only and not path.exists():
-                return duckdb.connect(config=CONFIG)  # as empty as the file will be
+                return duckdb.connect(config=CONFIG)  # in memory, and empty
             writable(Path(f"{self.path}.wal"))
             with suppress(FileNotFoundError), writable(path).open("rb") as file:
                 head = file.read(16)
         except OSError as error:
             raise self._cannot_open(str(error.strerror)) from None
-        if head and head[8:12] != b"DUCK":  # it would open a CSV file, and lose what is written
+        if head and head[8:12] != b"DUCK":  # DuckDB would open a CSV file, and lose all writes
             raise self._cannot_open(f"it is not a DuckDB file, but begins with {head!r}")
         deadline = time.monotonic() + self.lock_wait_seconds
         holder = ""

@@ -1,7 +1,7 @@
-"""Where rows land on their way into the warehouse: in a DuckDB file of their own.
+"""A temporary DuckDB file where rows land on their way into either warehouse.
 
-So the warehouse is not locked while objects are fetched and read. Both engines take the rows from
-here. The settings below are those of every connection to DuckDB.
+It keeps the warehouse unlocked while objects are fetched and read. The settings of every DuckDB
+connection are here, too.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from sparkify_assets.errors import SparkifyError
 from sparkify_assets.scratch import scratch_folder
 from sparkify_assets.tables import Table
 
-# DuckDB computes as Redshift does. (Rows of a table have no order; to keep one would cost.)
+# Make DuckDB compute as Redshift does. (Preserving insertion order would only cost memory.)
 DUCKDB_SETTINGS = """
     SET integer_division = true;
     SET default_null_order = 'nulls_last_on_asc_first_on_desc';
@@ -36,7 +36,7 @@ NO_ROOM = (duckdb.IOException, duckdb.TransactionException, duckdb.OutOfMemoryEx
 
 
 def bare_columns(table: Table) -> str:
-    """The columns of a table for CREATE TABLE, with their types and without constraints."""
+    """A table's columns for CREATE TABLE, without constraints."""
     return ", ".join(f"{quote(column.name)} {column.type}" for column in table.columns)
 
 
@@ -53,7 +53,7 @@ def insert_rows(
 
 
 class Landing:
-    """Rows of tables, in a DuckDB file; the ids of objects begin at 1 here."""
+    """Rows of tables in a DuckDB file; object ids begin at 1."""
 
     def __init__(self, folder: Path, tables: Sequence[Table]) -> None:
         self.path = folder / "landing.duckdb"
@@ -65,19 +65,19 @@ class Landing:
             self.connection.execute(f"CREATE TABLE {quote(table.name)} ({columns})")
 
     def empty(self) -> None:
-        """Deletes all that landed."""
+        """Deletes all rows."""
         for table in self.tables:
             self.connection.execute(f"DELETE FROM {quote(table.name)}")
 
 
 def landed_columns(after_id: int) -> str:
-    """SELECT list for landed rows, with `after_id` added to the ids of objects."""
+    """SELECT list for landed rows, with `after_id` added to each object_id."""
     return f"* REPLACE (object_id + {int(after_id)} AS object_id)" if after_id else "*"
 
 
 @contextmanager
 def landing_for(tables: Sequence[Table]) -> Iterator[Landing]:
-    """A landing for rows of tables; raises SparkifyError if the temporary folder has no room."""
+    """A landing for rows of tables; raises SparkifyError if the temporary folder is full."""
     try:
         with scratch_folder() as folder:
             landing = Landing(folder, tables)

@@ -1,10 +1,9 @@
-"""Amazon Redshift, through its own driver: one short-lived connection and one transaction a table.
+"""Amazon Redshift: one short-lived connection and one transaction per table.
 
 A derived table is built in a temporary table of the same name, without NOT NULL, which Redshift
-would enforce instead of counting violations. Once audited, its rows replace the published ones by
-DELETE and INSERT: grants and views survive, and readers keep their snapshot until the commit.
-Writers exclude each other by a lock on a small table that nobody reads: a lock on the table itself
-would make readers wait.
+would enforce instead of counting violations. The audited rows replace the published ones by DELETE
+and INSERT: grants and views survive, and readers keep their snapshot until the commit. Writers lock
+a small mutex table: a lock on the table itself would block readers.
 """
 
 import random
@@ -30,7 +29,7 @@ from sparkify_assets.wording import slug
 
 MUTEX = "sparkify_mutex"
 ATTEMPTS = 5  # of a whole transaction
-WAIT_SECONDS = 5  # for another run, before a message says so
+WAIT_SECONDS = 5  # for another run, before a message is logged
 
 
 class RedshiftSession(Session):
@@ -52,7 +51,7 @@ class RedshiftSession(Session):
         self._read_only = read_only
 
     def execute(self, statement: str, parameters: Sequence[object] = ()) -> Any:
-        """Executes one statement; raises `Interrupted` if the whole transaction can be repeated."""
+        """Executes one statement; raises `Interrupted` if the transaction may run again."""
         cursor = self._connection.cursor()
         cursor.paramstyle = "qmark"
         try:
@@ -61,7 +60,7 @@ class RedshiftSession(Session):
             raise translate_error(error, self.address) from None
 
     def published(self, table: str) -> str:
-        """The name of the table that no temporary table can hide."""
+        """The table's name with its schema, so that no temporary table hides it."""
         return f"{quote(self._settings.schema_name)}.{quote(table)}"
 
     def columns(self, table: str) -> list[str]:
@@ -78,7 +77,7 @@ class RedshiftSession(Session):
         return [f"{row['name']} {type_named(row['type'])}" for row in found]
 
     def drop(self, table: str) -> None:
-        """Drops a table, and logs the grants that are lost with it."""
+        """Drops a table and logs the grants lost with it."""
         grants = self.rows(
             "SELECT privilege_type AS privilege, grantee "
             "FROM information_schema.table_privileges "
@@ -103,7 +102,7 @@ class RedshiftSession(Session):
             self.written.append(table)
 
     def _drop_keys(self, table: str) -> None:
-        """Drops declared keys, of an earlier version or by hand: Redshift would trust them."""
+        """Drops keys that someone declared: Redshift would trust them."""
         keys = self.rows(
             "SELECT n.nspname AS schema_name, c.relname AS table_name, k.conname AS name "
             "FROM pg_constraint AS k JOIN pg_class AS c ON c.oid = k.conrelid "
@@ -111,19 +110,19 @@ class RedshiftSession(Session):
             "JOIN pg_class AS t ON t.oid = k.conrelid OR t.oid = k.confrelid "
             "JOIN pg_namespace AS s ON s.oid = t.relnamespace "
             "WHERE k.contype IN ('f', 'p', 'u') AND s.nspname = ? AND t.relname = ? "
-            "ORDER BY k.contype, n.nspname, c.relname, k.conname",  # those that refer come first
+            "ORDER BY k.contype, n.nspname, c.relname, k.conname",  # foreign keys first
             [self._settings.schema_name, table],
         )
         for key in keys:
             owner = f"{quote(key['schema_name'])}.{quote(key['table_name'])}"
             self.execute(f"ALTER TABLE {owner} DROP CONSTRAINT {quote(key['name'])}")
-            dg.get_dagster_logger().info(f"{owner}: {key['name']} is no longer declared")
+            dg.get_dagster_logger().info(f"{owner}: dropped its constraint {key['name']}")
 
 
 class RedshiftWarehouse(Warehouse):
     """A schema of a Redshift database.
 
-    The settings are not fields of the resource, which would put a password into run configs.
+    Its settings are not fields: those would put a password into run configs.
     """
 
     kind: ClassVar[str] = "redshift"
@@ -143,7 +142,7 @@ class RedshiftWarehouse(Warehouse):
 
     @property
     def work_uri(self) -> str:
-        """The part of `SPARKIFY_S3_WORK` that belongs to this schema."""
+        """This schema's part of `SPARKIFY_S3_WORK`."""
         return f"{self.s3_work}/{slug(f'{self.address}:{self.settings.port}')}"
 
     def in_transaction(self, work: Callable[[Session], T], label: str, **options: bool) -> T:
@@ -169,18 +168,18 @@ class RedshiftWarehouse(Warehouse):
             connection, settings, work_uri=self.work_uri, read_only=read_only, recreate=recreate
         )
         try:
-            asset = label.partition(" ")[0]  # the rules of a queue can name it, but no run
+            asset = label.partition(" ")[0]  # without the run id, so that WLM rules can name it
             session.execute(f"SET statement_timeout TO {settings.timeout_seconds * 1_000}")
             session.execute(f"SET query_group TO {literal(f'sparkify {asset}'.rstrip())}")
             session.execute(f"SET search_path TO {quote(settings.schema_name)}")
-            if read_only:  # a snapshot, and no lock
+            if read_only:  # a snapshot needs no lock
                 session.execute("BEGIN READ ONLY")
             else:
                 _begin_locked(session, settings.schema_name, label)
             yield session
             if not read_only:
                 session.execute("COMMIT")
-            for table in session.written:  # Redshift skips those that changed little
+            for table in session.written:  # Redshift skips tables that changed little
                 with suppress(Interrupted, SparkifyError):
                     session.execute(f"ANALYZE {session.published(table.name)}")
         finally:
@@ -189,7 +188,7 @@ class RedshiftWarehouse(Warehouse):
 
 
 def _begin_locked(session: Session, schema_name: str, label: str) -> None:
-    """Begins a transaction under the lock; creates the schema and the mutex if missing."""
+    """Begins a transaction and takes the lock; creates a missing schema and mutex."""
     schema, mutex = quote(schema_name), f"{quote(schema_name)}.{MUTEX}"
     found = session.rows(
         "SELECT c.relname FROM pg_namespace AS n LEFT JOIN pg_class AS c "
@@ -203,10 +202,10 @@ def _begin_locked(session: Session, schema_name: str, label: str) -> None:
             session.execute(f"CREATE TABLE {mutex} (never_written BOOLEAN)")
     except SparkifyError as error:
         if re.search("already exists|duplicate key", str(error)):
-            raise Interrupted(f"another run has just made {session.address}") from None
+            raise Interrupted(f"another run has just created {session.address}") from None
         raise
     session.execute("BEGIN")
-    message = f"{label}: waits for another run that writes to {session.address}"
+    message = f"{label}: waiting for another run that writes to {session.address}"
     waiting = Timer(WAIT_SECONDS, dg.get_dagster_logger().info, [message])
     waiting.start()
     try:

@@ -1,4 +1,4 @@
-"""How to log in to Redshift, by password, secret or IAM and always over TLS, and its errors."""
+"""Logs in to Redshift (password, secret or IAM, always over TLS) and translates its errors."""
 
 import json
 import logging
@@ -38,19 +38,17 @@ COPY_REMEDY = (
     "The role of REDSHIFT_COPY_ROLE must be attached to the cluster or namespace, and needs "
     "s3:GetObject on SPARKIFY_S3_WORK and s3:ListBucket on its bucket, whose region it must know"
 )
-
-
-LOGIN_KEYS = {"user": "username", "password": "password"}  # of the driver: of a secret
+LOGIN_KEYS = {"user": "username", "password": "password"}  # driver's name: key in the secret
 
 
 class Interrupted(Exception):
-    """A conflict or a broken connection: the transaction can be done again, even if committed."""
+    """A conflict or a broken connection: the transaction may safely run again."""
 
 
 def translate_error(
     error: Exception, address: str, kind: type[SparkifyError] = SparkifyError
 ) -> Exception:
-    """What an error of a statement is: `Interrupted`, or one of the kind, that says what to do."""
+    """A driver's error as `Interrupted`, or as an error of this kind that says what to do."""
     said = error.args[0] if error.args and isinstance(error.args[0], dict) else None
     if said is None:
         return Interrupted(f"the connection to {address} broke off ({error})")
@@ -63,7 +61,7 @@ def translate_error(
 
 
 def _login_by_secret(settings: RedshiftSettings) -> dict[str, str]:
-    """User and password from Secrets Manager, read again for each login: they are rotated."""
+    """User and password from Secrets Manager, read at each login because they are rotated."""
     logging.getLogger("botocore.parsers").setLevel(logging.INFO)  # at DEBUG it logs the answer
     try:
         manager = boto3.Session(region_name=settings.region).client("secretsmanager")
@@ -79,7 +77,7 @@ def _login_by_secret(settings: RedshiftSettings) -> dict[str, str]:
 
 
 def connect(settings: RedshiftSettings, label: str) -> Any:
-    """A connection of the driver, on which every statement is committed by itself.
+    """Opens a connection of the driver in autocommit mode.
 
     Raises:
         SparkifyError: the login failed; it says what to do.
@@ -91,13 +89,13 @@ def connect(settings: RedshiftSettings, label: str) -> Any:
         elif settings.secret:
             login |= _login_by_secret(settings)
         else:
-            # a wrong AWS_PROFILE fails here, and the driver would guess the region from the host
+            # a wrong AWS_PROFILE fails here; the driver would guess the region from the host
             login |= {"iam": True, "region": boto3.Session(region_name=settings.region).region_name}
         if settings.workgroup:
             login |= {"is_serverless": True, "serverless_work_group": settings.workgroup}
         elif settings.cluster:
             login |= {"cluster_identifier": settings.cluster, "db_user": settings.user}
-        if settings.host:  # the driver's own timeout would go on to end long statements
+        if settings.host:  # the driver's own timeout would also abort long statements
             socket.create_connection((settings.host, settings.port), CONNECT_SECONDS).close()
         connection = redshift_connector.connect(
             database=settings.database,
@@ -108,13 +106,13 @@ def connect(settings: RedshiftSettings, label: str) -> Any:
             tcp_keepalive_count=5,
             **login,
         )
-    except (ClientError, BotoCoreError, ValueError) as error:  # of an address without a region
+    except (ClientError, BotoCoreError, ValueError) as error:  # ValueError: no region
         raise SparkifyError(
             f"{settings.address}: the login by IAM failed: {error}. Check AWS_PROFILE, its "
             "permissions and REDSHIFT_REGION, or log in again."
         ) from None
     except (Error, OSError) as error:
-        # while a secret is rotated, its password is not the one of the database for a moment
+        # during a rotation the secret and the database briefly have different passwords
         kind = TransientError if settings.secret else SparkifyError
         refusal = translate_error(error, settings.address, kind)
         if isinstance(refusal, SparkifyError):
@@ -126,5 +124,5 @@ def connect(settings: RedshiftSettings, label: str) -> Any:
             "without a port), REDSHIFT_PORT, and that the security group lets this machine in; "
             "behind a tunnel, set REDSHIFT_SSLMODE=verify-ca."
         ) from None
-    connection.autocommit = True  # transactions are begun and ended by statements
+    connection.autocommit = True  # we send BEGIN and COMMIT ourselves
     return connection

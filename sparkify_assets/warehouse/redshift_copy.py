@@ -1,7 +1,7 @@
-"""Copies rows into Redshift: from compressed files in S3, by one COPY for each table.
+"""Copies rows into Redshift: one COPY per table, from compressed files in S3.
 
-A manifest lists the files, so that all of them are copied or none; then the rows are counted. The
-files exist only while a load runs.
+A manifest lists the files, so COPY loads all of them or none; then the rows are counted. The files
+exist only while a load runs.
 """
 
 import json
@@ -22,25 +22,25 @@ from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.base import Session
 from sparkify_assets.warehouse.landing import Landing, landed_columns
 
-DELETED_AT_ONCE = 1_000  # files: S3 takes no more
-ROWS_IN_ONE_FILE = 10_000  # more are spread over all slices
+DELETED_AT_ONCE = 1_000  # files per request, S3's limit
+ROWS_IN_ONE_FILE = 10_000  # more rows are spread over all slices
 WRITING = (
     "s3:PutObject, s3:AbortMultipartUpload and s3:DeleteObject, and s3:ListBucket on the bucket"
 )
 
 
 class WorkFolder:
-    """The part of `SPARKIFY_S3_WORK` that belongs to one schema, used under the schema's lock.
+    """One schema's part of `SPARKIFY_S3_WORK`, used under the schema's lock.
 
-    What a killed process left there is removed first. A process that has lost its connection has
-    lost the lock too, without knowing it: so `discard` removes only what was written here.
+    Leftovers of a killed process are removed first. A process that lost its connection has also
+    lost the lock without noticing, so `discard` removes only files of its own.
     """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._bucket, _, self._prefix = uri.removeprefix("s3://").partition("/")
         self._keys: list[str] = []
-        with self._explained():  # the listing comes first: unlike it, HEAD never says why not
+        with self._explained():  # list first: an error of HEAD has no reason in it
             self._client = s3_client()
             left = get_objects(self._bucket, f"{self._prefix}/", client=self._client)
             self._delete([entry["Key"] for entry in left])
@@ -48,7 +48,7 @@ class WorkFolder:
         self.region: str | None = answer.get("BucketRegion")
 
     def upload(self, path: Path) -> str:
-        """Moves a file into the folder: its URI."""
+        """Moves a file into the folder; returns its URI."""
         key = f"{self._prefix}/{uuid4().hex}-{path.name}"
         self._keys.append(key)
         with self._explained(), path.open("rb") as file:
@@ -57,7 +57,7 @@ class WorkFolder:
         return f"s3://{self._bucket}/{key}"
 
     def discard(self) -> None:
-        """Removes the files that were written here."""
+        """Removes the files that this object uploaded."""
         with self._explained():
             self._delete(self._keys)
 
@@ -65,7 +65,7 @@ class WorkFolder:
         for start in range(0, len(keys), DELETED_AT_ONCE):
             found = [{"Key": key} for key in keys[start : start + DELETED_AT_ONCE]]
             answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": found})
-            for error in answer.get("Errors", []):  # of one file: no exception tells of it
+            for error in answer.get("Errors", []):  # S3 reports these without an exception
                 raise ClientError({"Error": error}, "DeleteObjects")
 
     def _explained(self) -> Any:
@@ -75,7 +75,7 @@ class WorkFolder:
 def copy_landed(
     session: Session, landing: Landing, after_id: int, work_uri: str, settings: RedshiftSettings
 ) -> None:
-    """Copies the rows that landed into their tables; raises SparkifyError if any is missing."""
+    """Copies the landed rows into their tables; raises SparkifyError if any is missing."""
     work = WorkFolder(work_uri)
     role = "default" if settings.copy_role == "default" else literal(settings.copy_role)
     region = f" REGION {literal(work.region)}" if work.region else ""
@@ -104,12 +104,12 @@ def copy_landed(
                     f"written to {work.uri}"
                 )
     finally:
-        with suppress(SparkifyError):  # the next load removes what is left, or says why not
+        with suppress(SparkifyError):  # the next load removes leftovers, or says why it cannot
             work.discard()
 
 
 def _files_of(table: Table, landing: Landing, after_id: int, parts: int) -> Iterator[Path]:
-    """Compressed files of a table's rows, each written when it is asked for."""
+    """Compressed files of a table's rows, written one by one."""
     for part in range(parts):
         path = landing.path.with_name(f"{table.name}-{part}.json.gz")
         landing.connection.execute(
@@ -121,7 +121,7 @@ def _files_of(table: Table, landing: Landing, after_id: int, parts: int) -> Iter
 
 
 def literal(text: str) -> str:
-    """Text as an SQL literal, where SQL takes no parameter; an error if it could end one."""
+    """Text as an SQL literal, for statements that take no parameters; an error if unsafe."""
     if not text.isprintable() or "'" in text or "\\" in text:
         raise SparkifyError(f"{text!r} holds characters that cannot be part of a statement.")
     return f"'{text}'"
