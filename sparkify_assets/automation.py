@@ -1,8 +1,6 @@
-"""What runs by itself.
+"""Automatic runs: a sensor for new files, one for changed SQL files, and a daily schedule.
 
-Three things start runs without anybody: a sensor that sees new files, Dagster's own for tables
-whose file of `sql/` changed, and a daily schedule. They are off until somebody turns them on, in
-the UI or by SPARKIFY_AUTOMATION. Who is told how a run ended is the business of `alerts.py`.
+All are off until turned on in the UI or by SPARKIFY_AUTOMATION. For alerts see `alerts.py`.
 """
 
 import hashlib
@@ -16,16 +14,16 @@ from sparkify_assets.jobs import refresh
 from sparkify_assets.settings import Settings
 from sparkify_assets.sources.base import Source
 
-LOOK_SECONDS = 15  # from one look at the sources to the next
+LOOK_SECONDS = 15  # between two listings of the sources
 SENSOR_STATUS = {True: dg.DefaultSensorStatus.RUNNING, False: dg.DefaultSensorStatus.STOPPED}
-# what died before it was queued or started keeps NOT_STARTED for ever, and is not waited for
+# not NOT_STARTED: a run that dies before it is queued keeps that status forever
 UNFINISHED = dg.RunsFilter(
     job_name="refresh", statuses=[*IN_PROGRESS_RUN_STATUSES, dg.DagsterRunStatus.QUEUED]
 )
 
 _if = dg.AutomationCondition
 _changed: dg.AutomationCondition[Any] = _if.code_version_changed() | _if.any_deps_updated()
-UPSTREAM_CHANGED = (  # then a derived table is made again
+UPSTREAM_CHANGED = (  # a derived table is out of date
     _changed.since_last_handled()
     & ~_if.any_deps_missing()
     & ~_if.any_deps_in_progress()
@@ -34,9 +32,9 @@ UPSTREAM_CHANGED = (  # then a derived table is made again
 
 
 def new_files(sources: dict[str, Source], *, is_on: bool) -> dg.SensorDefinition:
-    """Refreshes when files are new or changed, and two looks in a row have seen the same ones.
+    """Refreshes when files are new or changed, and two listings in a row are the same.
 
-    Its cursor is the fingerprint of the listing that was last refreshed, and of the last one seen.
+    Its cursor holds two fingerprints: of the listing last refreshed, and of the one last seen.
     """
 
     @dg.sensor(
@@ -54,7 +52,7 @@ def new_files(sources: dict[str, Source], *, is_on: bool) -> dg.SensorDefinition
                 for source in sources.values()
             ]
         except SparkifyError as error:
-            return dg.SkipReason(f"Nothing is refreshed, and the next look comes soon. {error}")
+            return dg.SkipReason(f"The sources cannot be listed; trying again soon. {error}")
         found = hashlib.sha256(repr(listed).encode()).hexdigest()[:16]
         if found == refreshed:
             return dg.SkipReason("No file is new or changed.")
@@ -62,9 +60,7 @@ def new_files(sources: dict[str, Source], *, is_on: bool) -> dg.SensorDefinition
         if found != seen:
             return dg.SkipReason("Files are new or changed. They may not be complete yet.")
         if context.instance.get_runs_count(UNFINISHED):
-            return dg.SkipReason(
-                "Files are new or changed. A refresh is on its way, and has to end first."
-            )
+            return dg.SkipReason("Files are new or changed. Waiting for a refresh to end.")
         context.update_cursor(f"{found} {found}")
         return dg.RunRequest()
 
@@ -75,7 +71,7 @@ def daily_refresh(settings: Settings) -> dg.ScheduleDefinition:
     """Refreshes once a day, whatever the sensor has seen.
 
     Raises:
-        SparkifyError: the time or its zone does not exist.
+        SparkifyError: the cron expression or the time zone is invalid.
     """
     status = dg.DefaultScheduleStatus
     try:
@@ -89,22 +85,22 @@ def daily_refresh(settings: Settings) -> dg.ScheduleDefinition:
         )
         def daily_refresh(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
             if context.instance.get_runs_count(UNFINISHED):
-                return dg.SkipReason("A refresh is on its way already.")
+                return dg.SkipReason("A refresh is queued or running already.")
             return dg.RunRequest()
 
     except dg.DagsterInvalidDefinitionError:
         raise SparkifyError(
             f"Wrong settings: SPARKIFY_SCHEDULE={settings.schedule} in SPARKIFY_TIMEZONE="
-            f"{settings.timezone} is no time of day. Set, for example, 0 6 * * * and Europe/Berlin."
+            f"{settings.timezone} is invalid. Set, for example, 0 6 * * * and Europe/Berlin."
         ) from None
     return daily_refresh
 
 
 def changed_tables(*, is_on: bool) -> dg.AutomationConditionSensorDefinition:
-    """Makes tables again whose file of `sql/` changed, with all that is made from them."""
+    """Rebuilds tables whose file in `sql/` changed, and everything downstream."""
     return dg.AutomationConditionSensorDefinition(
         "changed_tables",
         target=dg.AssetSelection.all(),
         default_status=SENSOR_STATUS[is_on],
-        description="Makes tables again whose file of sql/ changed, with what is made from them.",
+        description="Rebuilds tables whose file in sql/ changed, and everything downstream.",
     )

@@ -1,6 +1,6 @@
-"""The log of the jobs at a terminal: a line a message, then a summary, or failures as paragraphs.
+"""The log of a job at a terminal: one line per message, then a summary or the failures.
 
-The log goes to stderr, and the rows that a run shows as its answer to stdout.
+The log goes to stderr, and the rows that a run shows as its answer go to stdout.
 """
 
 import logging
@@ -15,16 +15,16 @@ from sparkify_assets.errors import printable
 from sparkify_assets.wording import counted
 
 
-@dg.logger({}, description="One readable line a message; a summary or the failures at the end.")
+@dg.logger({}, description="One line per message; a summary or the failures at the end.")
 def readable(init_context: dg.InitLoggerContext) -> logging.Logger:
-    """The logger of the jobs that people and schedulers start from a command line."""
-    logger = logging.Logger("sparkify", level=logging.DEBUG)  # the level of Dagster's own events
+    """The logger of jobs started from a command line."""
+    logger = logging.Logger("sparkify", level=logging.DEBUG)  # Dagster's events are DEBUG
     logger.addHandler(_ReadableHandler())
     return logger
 
 
 class _ReadableHandler(logging.Handler):
-    # by run: Dagster makes a logger for each step
+    # by run id, since Dagster makes a logger for each step
     failures: ClassVar[dict[str, list[str]]] = {}
     counts: ClassVar[dict[str, Counter[str]]] = {}
 
@@ -34,7 +34,7 @@ class _ReadableHandler(logging.Handler):
         message = meta.get("orig_message") or record.getMessage()
         counts = self.counts.setdefault(run_id, Counter())
         if event is None:
-            is_noise = message.startswith("Dependencies for step")  # the failure itself is shown
+            is_noise = message.startswith("Dependencies for step")  # we show the failure itself
             if record.levelno >= logging.INFO and not is_noise:
                 self._write(record, message)
         elif event.is_step_failure:

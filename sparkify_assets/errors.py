@@ -1,26 +1,24 @@
-"""The exception for what a user can fix: its message says what is wrong, where, and what to do.
+"""The exception for errors a user can fix, and making outside text safe to show.
 
-Anything else that is raised is a defect of this program and keeps its traceback. Text from outside
-(file names, values of data) is made safe to show where it becomes part of what people read.
+Any other exception is a bug in this program and keeps its traceback.
 """
 
 import logging
 import re
 from functools import cache
 
-warn_once = cache(logging.getLogger("sparkify_assets").warning)  # a process often loads twice
+warn_once = cache(logging.getLogger("sparkify_assets").warning)  # definitions load repeatedly
 
-# Steers a terminal, changes the direction of writing, is no character, or cannot stand in XML.
+# Control characters, changes of the writing direction, non-characters, and what XML forbids.
 UNSAFE = re.compile(r"[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 LOGIN = re.compile(r"(?<=://)[^/\s]+(?=@)")  # in an address: https://user:password@host
 
 
 class SparkifyError(Exception):
-    """A foreseeable mistake in the settings, the data, `sql/` or the surroundings.
+    """A foreseeable error; its message says what is wrong, where, and what to do.
 
-    Its text is the message with the `details`, which may quote values of data. `reason` is the
-    message alone: what may leave this machine.
+    `details` may quote data and are part of the text; `reason` is the message alone, for alerts.
     """
 
     def __init__(self, message: str, details: str = "") -> None:
@@ -31,9 +29,9 @@ class SparkifyError(Exception):
 
 
 class TransientError(SparkifyError):
-    """What the same step may not meet when it is tried again later."""
+    """An error that may go away when the step is retried."""
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Text with a replacement character for each one that is unsafe to show and not in `keep`."""
+    """Text with its unsafe characters replaced, except those in `keep`."""
     return UNSAFE.sub(lambda c: c[0] if c[0] in keep else "\N{REPLACEMENT CHARACTER}", text)

@@ -1,7 +1,6 @@
-"""Writes files that people keep: whole or not at all, and only over a regular file.
+"""Writes output files whole or not at all, and only over a regular file.
 
-A link is followed. A folder, a pipe or a device with the name of the file is somebody else's, and
-opening it might block for ever.
+Links are followed. A folder, pipe or device of that name is refused: opening it might block.
 """
 
 import errno
@@ -12,7 +11,7 @@ from pathlib import Path
 
 
 def writable(path: Path) -> Path:
-    """What a path leads to; raises OSError if it is no regular file, or cannot be looked at."""
+    """Resolves a path; raises OSError if it exists and is not a regular file."""
     target = Path(os.path.realpath(path))
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(target.lstat().st_mode):
@@ -21,11 +20,11 @@ def writable(path: Path) -> Path:
 
 
 def replace(path: Path, text: str) -> None:
-    """Replaces the text of a file; raises OSError, and leaves what was there, if it cannot."""
+    """Replaces a file's text; raises OSError and keeps the old file if it cannot."""
     target = writable(path)
     beside = target.with_name(f".sparkify_assets-{os.getpid()}")
     try:
-        beside.unlink(missing_ok=True)  # of a process that was killed
+        beside.unlink(missing_ok=True)  # left by a killed process
         beside.write_text(text, encoding="utf-8")
         beside.replace(target)
     except BaseException:

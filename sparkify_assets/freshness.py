@@ -1,4 +1,4 @@
-"""How old the data may be: by the last refresh, which Dagster watches, and by the newest event."""
+"""Freshness: how old the last refresh (a Dagster policy) and the newest event (a check) may be."""
 
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -10,17 +10,16 @@ from sparkify_assets.presentation import user_errors_as_failures
 from sparkify_assets.publishing import require
 from sparkify_assets.warehouse.base import Session, Warehouse
 
-EVENTS = "events"  # the table of which column
-TIME = "ts"  # says when something happened
+EVENTS, TIME = "events", "ts"  # a table, and its timestamp column
 
 
 def refreshed_within(hours: float) -> dg.FreshnessPolicy:
-    """A table is fresh if it was refreshed in the last hours, whether or not anything was new."""
+    """A table is fresh if it was refreshed in the last hours, even without new data."""
     return dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=hours))
 
 
 def newest_event(catalog: Catalog, hours: float) -> dg.AssetChecksDefinition:
-    """The check that something happened in the last hours: it warns."""
+    """The check that warns if there was no event in the last hours."""
     table = catalog.tables[EVENTS]
 
     @dg.asset_check(
@@ -39,7 +38,7 @@ def newest_event(catalog: Catalog, hours: float) -> dg.AssetChecksDefinition:
             newest = warehouse.in_transaction(read, "newest_event", read_only=True)
         newest = newest.replace(tzinfo=UTC)
         age = (datetime.now(UTC) - newest) / timedelta(hours=1)
-        said = f"the newest event is {age:,.1f} hours old, and {hours:g} are allowed"
+        said = f"the newest event is {age:,.1f} hours old; the limit is {hours:g}"
         if age > hours:
             context.log.warning(f"{table.name}: {said}")
         return dg.AssetCheckResult(

@@ -1,4 +1,4 @@
-"""The jobs that people and schedulers start; what starts by itself is in `automation.py`."""
+"""The jobs that people and schedulers start; `automation.py` has what starts by itself."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from sparkify_assets.presentation import user_errors_as_failures
 from sparkify_assets.warehouse.base import Session, Warehouse
 
 READABLE: dict[str, Any] = {"loggers": {"readable": {}}}
-# the UI lists the runs of a job by this tag, which those started by `dg launch` would lack
+# the UI lists a job's runs by this tag, and `dg launch` does not set it
 LISTED = {".dagster/repository": "__repository__@sparkify_assets"}
 
 
@@ -26,32 +26,32 @@ def _asset_job(
 
 
 refresh = _asset_job(
-    "refresh", "Everything: loads what is new, rebuilds, checks and publishes every table."
+    "refresh", "Everything: loads new files, then updates, checks and publishes every table."
 )
 
 
 def all_jobs(catalog: Catalog) -> list[Any]:
-    """Every job of the product; those that write configure the assets of the catalog."""
+    """Every job, configured for the tables of the catalog."""
     return [
         refresh,
         _asset_job(
             "audit",
-            "Audits every row of every published table, and changes none.",
+            "Audits every row of every published table, and changes nothing.",
             dg.AssetSelection.all_asset_checks(),
         ),
         _asset_job(
             "rebuild",
-            "Loads what is new, and makes, audits and publishes every table as a whole.",
+            "Loads new files, then rebuilds, audits and publishes every table as a whole.",
             config=_configured({table.name: {"rebuild": True} for table in catalog.assets}),
         ),
         _asset_job(
             "reload",
-            "Forgets all that was loaded, loads what the sources hold now, and refreshes.",
+            "Forgets everything loaded, loads what the sources hold now, and refreshes.",
             config=_configured({table.name: {"full_reload": True} for table in catalog.staging}),
         ),
         _asset_job(
             "forget_user",
-            "Deletes all that is known of a user, and loads nothing of them again.",
+            "Deletes everything about a user, and never loads them again.",
             config=_forget_user(catalog),
         ),
         *_warehouse_jobs(catalog),
@@ -73,7 +73,7 @@ def _forget_user(catalog: Catalog) -> dg.ConfigMapping:
 
 
 def _warehouse_jobs(catalog: Catalog) -> list[dg.JobDefinition]:
-    """The jobs that create and drop tables, and materialize none."""
+    """The jobs that create and drop tables."""
 
     def job(work: Callable[[Session], str], description: str) -> dg.JobDefinition:
         name = work.__name__
@@ -93,7 +93,7 @@ def _warehouse_jobs(catalog: Catalog) -> list[dg.JobDefinition]:
             session.create(table)
         created = ", ".join(table.name for table in missing) or "nothing"
         there = len(catalog.tables) - len(missing)
-        return f"created {created}; {there} tables were there already"
+        return f"created {created}; {there} tables existed already"
 
     def drop_removed_tables(session: Session) -> str:
         removed = removed_tables(session, catalog)
@@ -103,9 +103,6 @@ def _warehouse_jobs(catalog: Catalog) -> list[dg.JobDefinition]:
         return f"dropped {', '.join(removed) or 'nothing'}"
 
     return [
-        job(create_tables, "Creates the tables that are missing, empty, and touches no other."),
-        job(
-            drop_removed_tables,
-            "Drops the tables that were published here and that no file in sql/ declares any more.",
-        ),
+        job(create_tables, "Creates missing tables, empty, and touches no other."),
+        job(drop_removed_tables, "Drops tables published here whose file in sql/ is gone."),
     ]

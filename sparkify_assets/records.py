@@ -1,8 +1,8 @@
-"""Finds the records in the bytes of an object: JSON objects, whatever stands around them.
+"""Finds the records (JSON objects) in the bytes of an object.
 
-A record may be on one line, spread over many, glued to the next one, or part of an array. Only a
-record has a maximum length, no line and no object has. Anything else is reported with its line, its
-size and the reason. Nothing here knows a table: `values.py` interprets the values of a record.
+A record may be on one line, spread over many, glued to the next one, or part of an array. Only
+records have a maximum length; lines and objects do not. Anything else is reported with its line,
+size and reason. `values.py` interprets the values of a record.
 """
 
 import codecs
@@ -11,27 +11,27 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-MAX_RECORD_BYTES = 4 * 1024 * 1024  # Redshift's own limit for a JSON record and for a row
-MAX_RAW_BYTES = 65_000  # of a rejected record; fits VARCHAR(65535)
-WINDOWS = (4_096, 65_536, MAX_RECORD_BYTES + 1)  # to look for an object in: most are far shorter
-MAX_EFFORT = 50_000_000  # characters of larger windows read in vain between two records
+MAX_RECORD_BYTES = 4 * 1024 * 1024  # Redshift's limit for a JSON record and for a row
+MAX_RAW_BYTES = 65_000  # kept of a rejected record; fits VARCHAR(65535)
+WINDOWS = (4_096, 65_536, MAX_RECORD_BYTES + 1)  # tried in turn: most records are short
+MAX_EFFORT = 50_000_000  # characters that larger windows may waste between two records
 TOO_LONG = f"longer than {MAX_RECORD_BYTES:,} bytes"
 TOO_DEEP = "nested too deeply"
 
-SEPARATORS = re.compile("[ \t\r\n\v\f,\\[\\]\ufeff]*")  # what may stand between two records
+SEPARATORS = re.compile("[ \t\r\n\v\f,\\[\\]\ufeff]*")  # allowed between two records
 BRACKETS = re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}\[\]\n]')
 NEXT_RECORD = re.compile(r"\n|(?<=\})[ \t\r]*(?=\{)")  # "}{" only occurs between two records
 NEXT_OBJECT = re.compile(r"\n|(?=\{)")
-SURROGATES = re.compile("[\ud800-\udfff]")  # bytes that are no UTF-8, as they were decoded
+SURROGATES = re.compile("[\ud800-\udfff]")  # decoded from bytes that are not UTF-8
 
-BINARY = {  # first bytes of files that hold no text
+BINARY = {  # first bytes of binary files
     (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0"): (
         "compressed. Unpack it: only gzip, zstd, bzip2 and zip are read, and none in another"
     ),
     (b"PAR1",): "a Parquet file. Export it as JSON, one record a line",
     (b"\xff\xfe", b"\xfe\xff", b'{\0"\0', b'\0{\0"'): "UTF-16 text. Save it as UTF-8",
 }
-TEXTS: dict[tuple[bytes, ...], str] = {  # first bytes of texts that are probably no JSON
+TEXTS: dict[tuple[bytes, ...], str] = {  # first bytes of text files that are probably not JSON
     (b"version https://git-lfs",): "a Git LFS pointer, not the file. Fetch that (git lfs pull)",
     (b"<",): "an HTML or XML page. Download the raw file itself",
 }
@@ -44,14 +44,14 @@ class Number(str):
 
 
 class Members(list[tuple[str, Any]]):
-    """The keys of a JSON object with their values, in order, including repeated ones."""
+    """Keys and values of a JSON object, in order, with repeated keys."""
 
 
 class Found(NamedTuple):
-    """A record, or a text that is none and may hold many; `reason` says why it becomes no row.
+    """A record, or text that could not be split into records; `reason` says why it is rejected.
 
-    `raw` is its text, cut at `MAX_RAW_BYTES`; `size` that of all of it, in bytes; `column` the one
-    at fault, if one is.
+    `raw` is the text, cut at `MAX_RAW_BYTES`; `size` its full size in bytes; `column` the column
+    at fault, if any.
     """
 
     line: int
@@ -64,7 +64,7 @@ class Found(NamedTuple):
 
 
 def _constant(name: str) -> None:
-    if name != "NaN":  # Python writes it for a missing number
+    if name != "NaN":  # Python writes NaN for a missing number
         raise ValueError(f"{name} is no JSON value")
 
 
@@ -74,21 +74,21 @@ DECODER = json.JSONDecoder(
 
 
 def something_else(head: bytes, signatures: dict[tuple[bytes, ...], str]) -> str | None:
-    """What a file with these first bytes seems to be, and what to do; None if none of these."""
+    """What these first bytes suggest the file is, and what to do; None if unknown."""
     text = head.removeprefix(codecs.BOM_UTF8).lstrip()
     return next((kind for begins, kind in signatures.items() if text.startswith(begins)), None)
 
 
 def find_records(blocks: Iterator[bytes], line: int = 1) -> Iterator[Found]:
-    """Finds the records in the bytes of an object, and the texts in it that are none.
+    """Yields the records in an object's bytes, and any other text between them.
 
-    A text ends with its closing bracket, before the next record, or with its line. The blocks may
-    end anywhere, but none is empty; `line` is the number of their first line.
+    Such a text ends at its closing bracket, before the next record, or with its line. Blocks may
+    end anywhere, but must not be empty; `line` is the number of the first line.
     """
     pieces = codecs.iterdecode(blocks, "utf-8", "surrogateescape")
     text, at, effort, is_whole = "", 0, 0, False
     while True:
-        if not is_whole and len(text) - at <= MAX_RECORD_BYTES:  # what begins here may be cut
+        if not is_whole and len(text) - at <= MAX_RECORD_BYTES:  # a record here may be incomplete
             piece = next(pieces, "")
             text, at, is_whole = text[at:] + piece, 0, not piece
             continue
@@ -121,9 +121,9 @@ def find_records(blocks: Iterator[bytes], line: int = 1) -> Iterator[Found]:
 def _read_object(
     text: str, at: int, windows: Iterable[int] = WINDOWS
 ) -> tuple[Members | None, str, int]:
-    """Reads the JSON object that begins at a place: members, what is wrong, and its length.
+    """Reads the JSON object at `at`: its members, what is wrong with it, and its length.
 
-    Without JSON the members are None, and the length is what was read in vain of a large one.
+    If it is not JSON, members is None, and length counts the characters read in vain.
     """
     if not text.startswith("{", at):
         return None, "not a JSON object", 0
@@ -154,7 +154,7 @@ def _read_object(
 
 
 def _end_of_damage(text: str, at: int, reason: str) -> int:
-    """Where a text that is no record ends; -1 if that is not known yet."""
+    """Where a text that is not a record ends; -1 if more input is needed to tell."""
     depth = 0
     for bracket in BRACKETS.finditer(text, at, at + MAX_RAW_BYTES if text[at] == "{" else at):
         depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(bracket[0], 0)
@@ -162,7 +162,7 @@ def _end_of_damage(text: str, at: int, reason: str) -> int:
             break
         if not depth:
             return bracket.end()
-    is_vast = reason.endswith((TOO_LONG, TOO_DEEP))  # to try each bracket in it would take long
+    is_vast = reason.endswith((TOO_LONG, TOO_DEEP))  # trying each bracket would take too long
     for place in (NEXT_RECORD if is_vast else NEXT_OBJECT).finditer(text, at + 1):
         end = place.start()
         if text[end] == "\n" or _read_object(text, place.end(), WINDOWS[:2])[0] is not None:

@@ -1,8 +1,8 @@
-"""What Dagster lacks as a service, where `deploy/dagster.yaml` keeps its history in PostgreSQL.
+"""A launcher and run retention for the deployed service, with its history in PostgreSQL.
 
-The launcher knows which runs have died with the server that ran them, for example in a container
-that was restarted; where the history is in files, `history.Launcher` does this.
-`python -m sparkify_assets.service 90` deletes runs that are older than 90 days.
+The launcher detects runs that died with their server, for example when a container restarted;
+`history.Launcher` does the same for a history in files. `python -m sparkify_assets.service 90`
+deletes runs older than 90 days.
 """
 
 import sys
@@ -15,15 +15,15 @@ from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionRes
 
 
 class ServiceLauncher(dg.DefaultRunLauncher):
-    """Starts runs in the server of the code location, and asks it which of them are alive."""
+    """Starts runs in the code location's server, and asks it which of them are alive."""
 
     supports_check_run_worker_health = True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Whether the server still has the process of a started run; of other runs it cannot say.
+        """FAILED if the server no longer has the run's process, otherwise RUNNING.
 
         Raises:
-            DagsterUserCodeUnreachableError: there is no server. Dagster asks again.
+            DagsterUserCodeUnreachableError: there is no server; Dagster asks again.
         """
         client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
         if client:
@@ -34,7 +34,7 @@ class ServiceLauncher(dg.DefaultRunLauncher):
 
 
 def delete_runs(instance: dg.DagsterInstance, days: float) -> int:
-    """Deletes ended runs that were created more than so many days ago, with all their events."""
+    """Deletes finished runs older than this, with their events; returns how many."""
     before = datetime.now(UTC) - timedelta(days=days)
     old = instance.get_runs(dg.RunsFilter(statuses=FINISHED_STATUSES, created_before=before))
     for run in old:

@@ -1,4 +1,4 @@
-"""Turns numbers, values, rows and commands into text that people read."""
+"""Formats numbers, values, rows and commands for people."""
 
 import hashlib
 import json
@@ -19,14 +19,14 @@ def counted(number: int, noun: str) -> str:
 
 
 def as_text(value: object) -> str:
-    """A value on one line, safe to show; a timestamp to the second."""
+    """A value as safe text; a timestamp to the second."""
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
     return printable(str(value))
 
 
 def text_table(rows: list[dict[str, Any]]) -> str:
-    """Rows as an aligned table, long texts cut."""
+    """Rows as an aligned table with long texts cut."""
     shown = [
         {n: v if v is None or isinstance(v, int) else as_text(v)[:WIDTH] for n, v in row.items()}
         for row in rows
@@ -35,12 +35,12 @@ def text_table(rows: list[dict[str, Any]]) -> str:
 
 
 def slug(text: str) -> str:
-    """A name for a text that a path can have: legible, and unique by its end."""
+    """A readable name for use in a path, made unique by a hash."""
     legible = re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
     return f"{legible}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def launch_command(asset: str, **config: object) -> str:
-    """The command that materializes an asset with a run config."""
+    """The command that materializes an asset with this config."""
     run_config = {"ops": {asset: {"config": config}}}
     return f"dg launch --assets {asset} --config-json '{json.dumps(run_config)}'"

@@ -19,7 +19,7 @@ from sparkify_assets_tests.platform import EVENT, Platform, materialized
 from sparkify_assets_tests.s3_server import BUCKET, DENIED, LISTING, S3Server
 
 NEW = "Files are new or changed. They may not be complete yet."
-BUSY = "Files are new or changed. A refresh is on its way, and has to end first."
+BUSY = "Files are new or changed. Waiting for a refresh to end."
 NOTHING = "No file is new or changed."
 A_RUN = ""
 OTHER = dg.DagsterRun(job_name="refresh", status=dg.DagsterRunStatus.STARTED)
@@ -82,7 +82,7 @@ def test_a_missing_folder_is_said_and_the_batch_is_not_lost(daemon: Daemon) -> N
     assert looks(daemon, 1) == [NEW]
     platform.log_data.rename(away)
     for said in looks(daemon, 2):
-        assert said.startswith("Nothing is refreshed, and the next look comes soon. event_files: ")
+        assert said.startswith("The sources cannot be listed; trying again soon. event_files: ")
         assert f"{platform.log_data} does not exist. Set SPARKIFY_LOG_DATA" in said
     away.rename(platform.log_data)
     assert looks(daemon, 2) == [A_RUN, NOTHING]

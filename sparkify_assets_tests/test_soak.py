@@ -200,7 +200,7 @@ class Soak:
         elif now != self.seen:
             assert said.endswith("They may not be complete yet.")
         elif is_busy:
-            assert said.endswith("A refresh is on its way, and has to end first.")
+            assert said.endswith("Waiting for a refresh to end.")
         else:
             assert said == ""
             self.requested = now
