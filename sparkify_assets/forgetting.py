@@ -1,7 +1,7 @@
-"""Forgets users: their records are deleted from staging, and are left out of every later load.
+"""Forgets users: deletes their records from staging, and leaves them out of every later load.
 
-`forgotten_users` lists their ids, and keeps nothing else of them. Which columns of a staging table
-tell who somebody is, its file says. What is made from staging follows as after any other change.
+`forgotten_users` holds their ids and nothing else about them. A staging table's file says which
+columns identify a person. Downstream tables follow as after any other change.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ REJECTED = "rejected_records"
 
 
 def add_user(session: Session, user_id: int, run_id: str) -> None:
-    """Puts a user on the list of those to forget."""
+    """Adds a user to the list of forgotten users."""
     now = datetime.now(UTC).replace(tzinfo=None)
     session.execute(f"DELETE FROM {LIST} WHERE user_id = ?", [user_id])
     session.execute(
@@ -32,10 +32,10 @@ def add_user(session: Session, user_id: int, run_id: str) -> None:
 
 
 def delete_records(session: Session, table: Table, keep: Callable[[str], None]) -> int:
-    """Deletes the records of all listed users from a staging table; returns how many there were.
+    """Deletes the records of all listed users from a staging table; returns how many.
 
-    It gives the condition of these rows to `keep` before they go. `load_history` counts them no
-    more, and a rejected record loses its text if it names the id, or both names, of such a user.
+    Calls `keep` with the condition of these rows before they go, and takes them off the counts of
+    `load_history`. Erases the text of rejected records with the id, or both names, of a user.
     """
     user_id, *names = (quote(name) for name in table.person)
     theirs = f"{user_id} IN {FORGOTTEN}"
@@ -65,11 +65,11 @@ def delete_records(session: Session, table: Table, keep: Callable[[str], None]) 
 
 
 def no_forgotten_user(catalog: Catalog, asset: str) -> dg.AssetChecksDefinition:
-    """The check of the last asset that no column of any table tells of a forgotten user."""
+    """The check, on the last asset, that no table contains a forgotten user."""
 
     @dg.asset_check(
         asset=asset,
-        description=f"No user of {LIST} is found in any column of any table.",
+        description=f"No column of any table contains a user of {LIST}.",
     )
     def no_forgotten_user(
         context: dg.AssetCheckExecutionContext, warehouse: Warehouse
@@ -93,29 +93,25 @@ def no_forgotten_user(catalog: Catalog, asset: str) -> dg.AssetChecksDefinition:
         said = f"{counted(listed, 'forgotten user')}, found in {', '.join(places) or 'no table'}"
         if places:
             context.log.warning(f"{said}. Run a refresh; if that does not help, the job rebuild.")
-        return dg.AssetCheckResult(
-            passed=not places,
-            severity=dg.AssetCheckSeverity.ERROR,
-            description=said,
-        )
+        return dg.AssetCheckResult(passed=not places, description=said)
 
     return no_forgotten_user
 
 
 def _json_patterns(key: str) -> list[str]:
-    """LIKE patterns for the id of `f` as a value of JSON, in lower case, without blanks, quotes."""
+    """LIKE patterns for the id of `f` in JSON in lower case, without blanks and quotes."""
     start = f"'%{key.lower()}:' || CAST(f.user_id AS VARCHAR(20)) || "
     return [f"{start}'{end}%'" for end in (",", "}", ".0")]
 
 
 def _tells_of(table: Table, column: Column) -> str:
-    """The condition that a column of `t` is, or holds, the id of the user `f`; "" if it cannot."""
+    """The condition that a column of `t` contains the id of the user `f`; "" if it cannot."""
     name = f"t.{quote(column.name)}"
     if column.name.replace("_", "") == "userid":
         return f"{name} = f.user_id"
     if not column.type.startswith("VARCHAR"):
         return ""
-    if table.insert and column.name.endswith("_id"):  # such as 139-8, of the visit of user 8
+    if table.insert and column.name.endswith("_id"):  # such as 139-8: session 139 of user 8
         return f"{name} LIKE '%-' || CAST(f.user_id AS VARCHAR(20))"
     if column.name in ("raw_text", "details"):
         text = f"REPLACE(REPLACE(LOWER({name}), '\"', ''), ' ', '')"

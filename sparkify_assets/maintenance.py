@@ -1,10 +1,9 @@
-"""Keeps a table up to date at the price of what changed: which of its rows are stale, and why.
+"""Incremental maintenance: which rows of a table are stale, and how only they are rebuilt.
 
-`published_tables` says how each table was last published, and `stale_keys` which rows must be made
-again since then. Whoever publishes a table notes, for every table that is made from it, the keys
-that its changes reach; whoever publishes that one next makes the rows with these keys again, by the
-file's own SELECT on those rows of its upstream tables that are tied to them. A table without such
-ties, or with too many stale rows, is made again as a whole. Nothing here knows Dagster.
+`published_tables` records how each table was last published, `stale_keys` which rows have become
+stale since. Publishing a table notes the stale keys of every downstream table. The next publish of
+that one rebuilds those rows, by its own SELECT on the upstream rows tied to them. A table without
+ties, or with too many stale rows, is rebuilt as a whole.
 """
 
 import json
@@ -22,16 +21,16 @@ from sparkify_assets.warehouse.base import Row, Session
 from sparkify_assets.warehouse.landing import bare_columns
 from sparkify_assets.wording import as_text
 
-# Temporary tables: keys of stale rows, these rows as they were and are, and those that differ.
+# Temporary tables: stale keys, their rows before and now, and the rows that differ.
 STALE, BEFORE, NOW, CHANGED = "stale keys", "rows before", "rows now", "changed rows"
 ALIKE = "rows with a key of these"
 FEW_KEYS = 1_000  # are maintained by key whatever their share
-MOST_STALE = 0.2  # of a table: beyond, to make all of it again is cheaper
+MOST_STALE = 0.2  # of the rows; beyond, a full rebuild is cheaper
 DETAILS_BYTES = 65_000
 
 
 class Scope(Enum):
-    """How much of a table is made again."""
+    """How much of a table is rebuilt."""
 
     NOTHING = "nothing"
     PART = "part"
@@ -39,14 +38,9 @@ class Scope(Enum):
 
 
 class Upkeep:
-    """One publishing of a table, in a session that can write.
+    """One publish of a staging or derived table, in a session that can write.
 
-    Args:
-        session: the transaction.
-        catalog: the table's own, with those that are made from it.
-        table: a staging or derived table.
-        version: tells the fingerprint of what decides a table's rows beside its upstream tables.
-        rebuild: whether to make all rows again, whatever is known.
+    `version` returns the fingerprint of a table's definition; `rebuild` asks for all rows.
     """
 
     def __init__(
@@ -62,7 +56,7 @@ class Upkeep:
         self._session, self._catalog = session, catalog
         self._now = datetime.now(UTC).replace(tzinfo=None)
         if any(session.shape(book) != "" for book in catalog.maintenance):
-            for book in catalog.maintenance:  # what one of them lost, the other cannot know
+            for book in catalog.maintenance:  # one is useless without the other
                 session.empty(book)
         this = f"table_name = '{table.name}'"
         self.last = next(iter(session.rows(f"SELECT * FROM published_tables WHERE {this}")), None)
@@ -81,17 +75,17 @@ class Upkeep:
         self.scope = Scope.PART if self._is_known and table.ties and is_told else Scope.ALL
         if self._is_known and not stale["notes"]:
             self.scope = Scope.NOTHING
-        self._changes: bool | None = None  # whether CHANGED has rows; None: unknown what changed
+        self._changes: bool | None = None  # whether CHANGED has rows; None: not known
         self._has_losses = self._has_before = False
 
     def is_audit_due(self, days: float) -> bool:
-        """Whether the last audit of all rows was so many days ago."""
+        """Whether all rows were last audited this many days ago."""
         return self.last is None or self._now - self.last["audited_at"] >= timedelta(days=days)
 
-    # --- What is made ------------------------------------------------------------------------
+    # --- Build -------------------------------------------------------------------------------
 
     def build(self) -> None:
-        """Makes the stale rows by the table's INSERT."""
+        """Builds the stale rows by the table's INSERT."""
         table, name = self.table, quote(self.table.name)
         if self.scope is Scope.PART:
             insert = self.on_stale_part(table.insert or "", {table.name: NOW})
@@ -100,14 +94,14 @@ class Upkeep:
             astray = f"SELECT * FROM {quote(NOW)} WHERE NOT {self._is_stale}"
             if rows := self._session.rows(f"{astray} LIMIT 1"):
                 raise SparkifyError(
-                    f"{table.path}: maintained by {table.key} is not true: its query returns rows "
-                    "with other values of it. Fix or remove that line",
+                    f"{table.path}: maintained by {table.key} is wrong: for some values of it, the "
+                    "query returns rows with other values. Fix or remove that line",
                     f". For example: {rows[0]}",
                 )
             self._copy(BEFORE, f"* FROM {name} WHERE {self._is_stale}")
             self._compare(quote(NOW))
             return
-        # a table that is not maintained by key is small
+        # of a table with ties only the referenced columns: it may be large
         columns = self._referred if table.ties else [column.name for column in table.columns]
         self._has_before = self._session.shape(table) == ""
         if self._has_before:
@@ -117,7 +111,7 @@ class Upkeep:
             self._compare(name)
 
     def on_stale_part(self, statement: str, others: dict[str, str] | None = None) -> str:
-        """A statement, if in part on those rows of tied tables that stale rows are made from."""
+        """The statement, in scope PART on only those rows of tied tables that it needs."""
         if self.scope is not Scope.PART:
             return statement
         types = [column.type for column in self.table.columns if column.name == self.table.key]
@@ -135,7 +129,7 @@ class Upkeep:
         return on_tables(statement, self._parts | (others or {}))
 
     def keep(self, condition: str, *, is_loss: bool = False) -> None:
-        """Keeps the rows of a staging table that a load takes away, or has brought."""
+        """Notes rows that a load is about to delete from a staging table, or has inserted."""
         self._has_losses |= is_loss
         kept, name = quote(CHANGED), quote(self.table.name)
         columns = bare_columns(self.table)
@@ -143,7 +137,7 @@ class Upkeep:
         self._session.execute(f"INSERT INTO {kept} SELECT * FROM {name} WHERE {condition}")
 
     def changed_in_place(self, *, is_known: bool) -> None:
-        """Says that a load wrote the table, and whether the rows that were kept are its changes."""
+        """Reports that a load wrote the table; `is_known` if `keep` was given every change."""
         table = self.table
         self.scope = Scope.ALL
         is_known &= self._is_known
@@ -158,17 +152,14 @@ class Upkeep:
             )
 
     def changed_nothing_below(self) -> None:
-        """Says that what is made from the table needs no note of its new rows."""
+        """Reports that the table's new rows make nothing downstream stale."""
         if self._is_known:
             self._changes = False
 
-    # --- What is audited ---------------------------------------------------------------------
+    # --- Audit -------------------------------------------------------------------------------
 
     def audits(self, *, is_due: bool) -> tuple[list[Audit], list[Audit]]:
-        """The audits of what was made, before it is published, and those after that.
-
-        `is_due` asks for an audit of all rows.
-        """
+        """The audits to run before publishing and after; `is_due` asks for all rows."""
         audits = audits_of(self.table)
         if self.scope is Scope.ALL:
             return audits, []
@@ -183,10 +174,10 @@ class Upkeep:
         done = set() if is_due else {audit.name for audit in made}
         return made, [audit for audit in audits if audit.name not in done]
 
-    # --- What is published -------------------------------------------------------------------
+    # --- Publish -----------------------------------------------------------------------------
 
     def publish(self) -> None:
-        """Puts what was made in its place, and notes what it makes stale."""
+        """Publishes the built rows, and notes what they make stale downstream."""
         if self.scope is Scope.NOTHING:
             return
         if self.scope is Scope.PART and self.table.insert:
@@ -199,7 +190,7 @@ class Upkeep:
         for other in self._catalog.assets:
             if other is self.table or not known.get(other.name):
                 continue
-            if known[other.name] != self._version(other):  # nobody knows what its file was to note
+            if known[other.name] != self._version(other):  # its ties may have changed: rebuild it
                 forget(self._session, f"= '{other.name}'")
             elif books & set(other.reads):
                 self._mark(other)
@@ -207,9 +198,9 @@ class Upkeep:
                 self._note(other)
 
     def record(self, results: list[AuditResult], preview: list[Row], *, is_audit: bool) -> int:
-        """Writes down how the table was published, and forgets what was stale in it.
+        """Records the publish and clears the stale keys; returns the table's number of rows.
 
-        `is_audit` says that the results are of all rows. Returns how many rows the table has.
+        `is_audit` means that the results are of all rows.
         """
         name = self.table.name
         checks = {r.audit.name: (r.violations, list(map(_as_json, r.samples))) for r in results}
@@ -221,9 +212,9 @@ class Upkeep:
         is_same = self.scope is Scope.NOTHING or self._changes is False
         since = self.last["published_at"] if self.last and is_same else self._now
         audited_at = self._now if is_audit or not self.last else self.last["audited_at"]
-        # whoever puts the file of a table back begins anew: nobody took notes meanwhile
+        # a removed table is rebuilt if its file comes back: nobody notes its stale keys
         others = [table.name for table in self._catalog.assets if table.name != name]
-        known = ", ".join(f"'{other}'" for other in ("", *others))  # one at least
+        known = ", ".join(f"'{other}'" for other in ("", *others))  # never an empty list
         forget(self._session, f"NOT IN ({known})")
         self._session.execute(f"DELETE FROM published_tables WHERE table_name = '{name}'")
         self._session.execute(
@@ -233,12 +224,12 @@ class Upkeep:
         )
         for parent in self._catalog.derived:
             if parent.suspects and parent.name in self.table.reads:
-                # made before its texts were repaired, it is made again after that
+                # it was built before its texts were repaired, and must be rebuilt afterwards
                 self._mark(self.table, "NULL", f"stale_keys WHERE table_name = '{parent.name}'")
         return rows
 
     def _note(self, other: Table) -> None:
-        """Notes which rows of a table that is made from this one, or refers to it, are stale."""
+        """Notes the stale rows of a table that reads this one or references it."""
         name, changed = self.table.name, quote(CHANGED)
         read = {*other.reads, *other.ties, *(n for check in other.checks for n in check.reads)}
         referring = {
@@ -270,7 +261,7 @@ class Upkeep:
             self._mark(other, quote(other.key) if other.key else "NULL", orphans)
 
     def _mark(self, other: Table, key: str = "NULL", source: str = "") -> None:
-        """Notes the keys that are in a source, or every row."""
+        """Notes the keys in a source as stale, by default every row (NULL)."""
         where = "" if key == "NULL" else " WHERE found.stale_key IS NOT NULL"
         self._session.execute(
             f"INSERT INTO stale_keys SELECT DISTINCT CAST('{other.name}' AS VARCHAR(128)), "
@@ -280,7 +271,7 @@ class Upkeep:
         )
 
     def _alike(self) -> str:
-        """A table of the rows that were made, and of all others with a primary key of theirs."""
+        """A table of the built rows, and of all other rows that share a primary key with one."""
         keys = ", ".join(map(quote, self.table.primary_key))
         if self.table.key in self.table.primary_key or not keys or not self.table.insert:
             return NOW
@@ -306,7 +297,7 @@ class Upkeep:
 
     @property
     def _referred(self) -> list[str]:
-        """The columns of the table that others refer to."""
+        """The columns of the table that others reference."""
         found = [r for other in self._catalog.assets for r in other.references.values()]
         return sorted({r.column for r in found if r.table == self.table.name})
 
@@ -318,9 +309,9 @@ class Upkeep:
         self._session.execute(f"CREATE TEMP TABLE {quote(name)} AS SELECT {selected}")
 
     def _compare(self, now: str) -> None:
-        """Finds the rows that are other ones than before."""
+        """Finds the rows that differ from before."""
         columns = ", ".join(quote(column.name) for column in self.table.columns)
-        # EXCEPT takes equal rows for one
+        # counted, because EXCEPT merges equal rows
         before, after = (
             f'SELECT {columns}, COUNT(*) AS "equal rows" FROM {rows} GROUP BY {columns}'
             for rows in (quote(BEFORE), now)
@@ -331,10 +322,7 @@ class Upkeep:
 
 
 def forget(session: Session, names: str) -> None:
-    """Forgets what tables were made from, and what is stale in them: they begin anew.
-
-    `names` is a condition on their names, such as `= 'users'`.
-    """
+    """Makes the next publish rebuild tables; `names` is a condition such as `= 'users'`."""
     session.execute(f"DELETE FROM stale_keys WHERE table_name {names}")
     session.execute(
         f"UPDATE published_tables SET file_version = '' WHERE table_name {names} "
@@ -343,7 +331,7 @@ def forget(session: Session, names: str) -> None:
 
 
 def last_published(session: Session, catalog: Catalog) -> dict[str, Row]:
-    """The rows of `published_tables` by the names of the tables; none if nobody wrote any."""
+    """The rows of `published_tables` by table name; empty if there is no such table."""
     if session.shape(catalog.tables["published_tables"]) != "":
         return {}
     rows = session.rows("SELECT * FROM published_tables ORDER BY table_name")
@@ -351,13 +339,13 @@ def last_published(session: Session, catalog: Catalog) -> dict[str, Row]:
 
 
 def removed_tables(session: Session, catalog: Catalog) -> list[str]:
-    """Names of tables that were published here and still exist, but whose file is gone."""
+    """Names of published tables that still exist but whose file is gone."""
     names = [name for name in last_published(session, catalog) if name not in catalog.tables]
     return [name for name in names if session.columns(name)]
 
 
 def recorded(table: Table, last: Row) -> tuple[list[AuditResult], list[Row]]:
-    """The results of a table's audits and its first rows, as `published_tables` says."""
+    """The audit results and first rows that `published_tables` holds of a table."""
     details = json.loads(last["details"])
     audits = [audit for audit in audits_of(table) if audit.name in details["checks"]]
     results = [AuditResult(audit, *details["checks"][audit.name]) for audit in audits]

@@ -1,13 +1,9 @@
-"""Write, audit, publish: how every table is brought up to date, in one transaction of its own.
+"""Write, audit, publish: updates each table in one transaction of its own.
 
-What of the table is stale is written, and every audit that its file asks for runs on what was
-written. If a blocking check fails, the transaction is rolled back: readers keep the table as it
-was, each check is recorded with its count and samples, and nothing downstream runs. Otherwise the
-table is committed, and its materialization is recorded together with the results of its checks. A
-table of which nothing is stale is left alone, and its materialization says since when.
-
-What is stale is the business of `maintenance.py`, what a table holds of `sql/`, how an engine
-stores it of `warehouse/`, and what an audit is of `audit.py`.
+The stale rows are written and audited. If a blocking check fails, the transaction rolls back:
+readers keep the old table, every check is recorded with its count and samples, and nothing
+downstream runs. Otherwise it commits, then records the materialization with its check results. A
+table without stale rows is left alone. `maintenance.py` decides what is stale.
 """
 
 import time
@@ -37,7 +33,7 @@ from sparkify_assets.wording import as_text, counted, launch_command, text_table
 
 PREVIEW_ROWS = 5
 
-# Writes what is stale of a table; returns its metadata, and its data version if it has its own.
+# Writes the stale rows of a table; returns metadata, and a data version if the table has its own.
 Write = Callable[[Session, Upkeep], tuple[dict[str, Any], str | None]]
 Results = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
 
@@ -45,19 +41,17 @@ Results = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
 class PublishConfig(dg.Config):
     """How a table is published."""
 
-    rebuild: bool = Field(
-        False, description="make and audit all rows again, not only those that are stale"
-    )
+    rebuild: bool = Field(False, description="rebuild and audit all rows, not only stale ones")
     recreate: bool = Field(
         False,
-        description="drop the table, with the grants on it, where its file declares another shape "
-        "(Redshift; DuckDB has no grants to lose, and needs no asking)",
+        description="on Redshift: drop the table, with its grants, if its columns changed (on "
+        "DuckDB this happens unasked: there are no grants to lose)",
     )
 
 
 @dataclass(frozen=True)
 class Published:
-    """A table as a transaction published it, or left it as it was `since` a time, UTC."""
+    """A table as published, or as left unchanged `since` a time in UTC."""
 
     results: list[AuditResult]
     rows: int
@@ -68,7 +62,7 @@ class Published:
 
 
 class AuditFailed(Exception):
-    """A blocking audit found violations: it rolls the transaction back."""
+    """A blocking audit found violations; rolls the transaction back."""
 
     def __init__(self, results: list[AuditResult]) -> None:
         super().__init__()
@@ -83,15 +77,10 @@ def publish(
     write: Write,
     config: PublishConfig,
 ) -> Results:
-    """Writes, audits and publishes a table; yields what Dagster records of it.
+    """Writes, audits and publishes a staging or derived table, and yields the results.
 
-    Args:
-        context: of the step that does it.
-        warehouse: where the table is.
-        catalog: all tables.
-        table: a staging or derived table.
-        write: writes what is stale of it, in the transaction.
-        config: of this run.
+    Raises:
+        dg.Failure: a blocking check failed, or the table could not be written.
     """
     started = time.monotonic()
 
@@ -111,8 +100,7 @@ def publish(
         except AuditFailed:
             if since is None or table.source:
                 raise
-            # somebody changed the rows, and they are made again
-            return write_and_audit(session, rebuild=True)
+            return write_and_audit(session, rebuild=True)  # someone changed the rows by hand
         preview = session.first(table, table.shown_rows or PREVIEW_ROWS)
         rows = upkeep.record(results, preview, is_audit=is_due or upkeep.scope is Scope.ALL)
         return Published(results, rows, preview, metadata, version, since)
@@ -147,7 +135,7 @@ def publish(
     if table.shown_rows:
         answer = [{name: row[name] for name in table.shown_columns} for row in preview]
         context.log.info(f"{table.name}, its first rows:\n\n{text_table(answer)}\n")
-    # yielded before the commit, results would belong to the materialization before this one
+    # check results yielded before this would attach to the previous materialization
     yield dg.MaterializeResult(
         asset_key=table.name,
         metadata={
@@ -170,9 +158,9 @@ def publish(
 def _passed(
     session: Session, table: Table, audits: Sequence[Audit], earlier: list[AuditResult]
 ) -> list[AuditResult]:
-    """The results of audits, and earlier ones of others, unless a blocking one failed."""
+    """Earlier results and those of these audits; raises AuditFailed if a blocking one failed."""
     found = {result.audit.name: result for result in [*earlier, *run_audits(session, audits)]}
-    # what ran on a part is shown as the query that anyone can run
+    # an audit of some rows is shown with its query over all rows, which users can run
     shown = [audit for audit in audits_of(table) if audit.name in found]
     results = [replace(found[audit.name], audit=audit) for audit in shown]
     if any(not result.passed and result.audit.blocking for result in results):
@@ -183,7 +171,7 @@ def _passed(
 def evaluate(
     context: dg.AssetExecutionContext, warehouse: Warehouse, catalog: Catalog, table: Table
 ) -> Results:
-    """Evaluates the selected checks on the published table, and writes nothing."""
+    """Evaluates the selected checks on the published table without changing it."""
     selected = {key.name for key in context.selected_asset_check_keys}
     label = f"{table.name} {context.run.run_id}"
 
@@ -192,7 +180,7 @@ def evaluate(
             require(session, catalog.tables[name], f"the checks of {table.name} read it")
         return run_audits(session, [a for a in audits_of(table) if a.name in selected])
 
-    def begin_anew(session: Session) -> None:
+    def rebuild_next_time(session: Session) -> None:
         if all(session.shape(book) == "" for book in catalog.maintenance):
             forget(session, f"= '{table.name}'")
 
@@ -202,22 +190,21 @@ def evaluate(
     passed = sum(result.passed for result in results)
     context.log.info(f"{table.name}: {passed} of {len(results)} checks passed on all rows")
     if any(not result.passed and result.audit.blocking for result in results):
-        with user_errors_as_failures(context):  # the next run is not to call it unchanged
-            warehouse.in_transaction(begin_anew, label)
+        with user_errors_as_failures(context):
+            warehouse.in_transaction(rebuild_next_time, label)
     yield from check_results(context, table, results)
 
 
 def require(session: Session, table: Table, why: str, *, rows: bool = False) -> None:
-    """Makes sure that a table that is about to be read is there, with `rows` not empty either.
+    """Raises SparkifyError if a table is missing or outdated or, with `rows`, empty.
 
-    Raises:
-        SparkifyError: it says `why` the table is needed, and which asset to materialize first.
+    The error says `why` the table is needed, and which asset to materialize first.
     """
     difference = session.shape(table)
     if difference is None:
         problem = "does not exist yet"
     elif difference:
-        problem = f"is not as {table.path.name} declares it: {difference}"
+        problem = f"differs from its file: {difference}"
     elif rows and not session.count(table.name):
         problem = "is empty"
     else:
