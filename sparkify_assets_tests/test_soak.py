@@ -65,12 +65,14 @@ class Model:
     """What the warehouse should hold, and what somebody should have been told."""
 
     loaded: dict[str, str] = field(default_factory=dict)  # text of each file of the log
+    written: dict[str, int] = field(default_factory=dict)  # when each of them was
     warns: dict[tuple[str, str], bool] = field(default_factory=dict)
     alerts: int = 0
 
-    def load(self, files: dict[str, str]) -> None:
-        """The log is loaded: what is new or changed replaces what there was."""
-        news = {name for name, text in files.items() if self.loaded.get(name) != text}
+    def load(self, files: dict[str, str], written: dict[str, int]) -> None:
+        """The log is loaded: what is new or was written again replaces what there was."""
+        news = {name for name in files if self.written.get(name) != written[name]}
+        self.written |= written
         was = [r for name in news for r in parsed(self.loaded.get(name, ""))]
         self.loaded |= files
         found = [r for text in self.loaded.values() for r in parsed(text)]
@@ -105,6 +107,9 @@ class World:
 
     def texts(self) -> dict[str, str]:
         return {path.name: path.read_text() for path in sorted(self.folder.iterdir())}
+
+    def written(self) -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in self.folder.iterdir()}
 
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text)
@@ -209,7 +214,8 @@ class Soak:
 
     def run(self, kind: str = "") -> None:
         """A run of everything, which may be killed or find the store locked; then the alerts."""
-        texts, kind = self.world.texts(), kind or next(self.kinds)
+        texts, written = self.world.texts(), self.world.written()
+        kind = kind or next(self.kinds)
         with ExitStack() as stack:
             if kind == "killed":
                 stack.enter_context(self.killing(self.rng.choice(self.platform.sql_tables())))
@@ -236,7 +242,7 @@ class Soak:
         if is_broken := any(text == BROKEN for text in texts.values()):
             assert "staging_events" not in made
         if "staging_events" in made:
-            self.model.load(texts)
+            self.model.load(texts, written)
         if "newest_day" in made:  # what it calls unusual is proved in test_marts.py
             unusual = self.platform.rows("SELECT figure FROM newest_day WHERE is_unusual")
             self.model.warns[AS_USUAL] = bool(unusual)
@@ -286,7 +292,7 @@ class Soak:
         if is_away:
             away = self.platform.folder / "away"
             self.platform.log_data.rename(away)
-            assert self.daemon.look().startswith("Nothing is refreshed")
+            assert self.daemon.look().startswith("The sources cannot be listed")
             away.rename(self.platform.log_data)
         for look in range(LOOKS):
             if is_busy and look == LOOKS - 1:
