@@ -1,7 +1,6 @@
 """Turns sources, tables and the report into Dagster assets.
 
-How a table is written, audited and published is the business of `publishing.py`, and how an asset
-looks in Dagster of `presentation.py`.
+`publishing.py` writes, audits and publishes a table; `presentation.py` describes it to Dagster.
 """
 
 import time
@@ -36,19 +35,17 @@ MARTS = "marts"
 class LoadConfig(PublishConfig):
     """How a staging table is loaded."""
 
-    prefix: str = Field(
-        "", description="a folder of the source, such as 2018/11: load only what is in it"
-    )
+    prefix: str = Field("", description="load only this folder of the source, such as 2018/11")
     full_reload: bool = Field(
-        False, description="forget all that was loaded, and load what the source holds now"
+        False, description="forget everything loaded, and load what the source holds now"
     )
     forget_user: int | None = Field(
-        None, description="a user: delete all that is known of them, and load nothing of them again"
+        None, description="the id of a user: delete their records, and never load them again"
     )
 
 
 def source_asset(source: Source) -> dg.AssetSpec:
-    """The files of a source: an external asset, which no run materializes."""
+    """The files of a source, as an external asset."""
     return dg.AssetSpec(
         source.name,
         group_name="source",
@@ -66,11 +63,15 @@ def staging_asset(
     target: Warehouse,
     max_rejected_share: float,
 ) -> dg.AssetsDefinition:
-    """A table that is loaded from a source."""
+    """A table that is loaded from a source.
+
+    Raises:
+        SparkifyError: its file names no known source, or a type that JSON cannot be read into.
+    """
     source = sources.get(table.source or "")
     if source is None:
         raise SparkifyError(
-            f"{table.path}: loaded from {table.source}, which is none of {', '.join(sources)}"
+            f"{table.path}: loaded from {table.source}: expected one of {', '.join(sources)}"
         )
     verify_readable(table)
 
@@ -110,23 +111,19 @@ def staging_asset(
 
 
 def derived_asset(table: Table, catalog: Catalog, *, target: Warehouse) -> dg.AssetsDefinition:
-    """A table that is made from other tables: by its own INSERT, or by repair of their texts."""
+    """A table made from other tables, by its INSERT or by repairing their texts."""
     names = set(table.upstream)
     if names & {ledger.name for ledger in catalog.ledgers}:
-        names |= {staging.name for staging in catalog.staging}  # whose loads write the ledgers
-    # in the catalogue's order: the first one that is missing is where to begin
-    parents = [
-        parent
-        for parent in catalog.tables.values()
-        if parent.name in names and parent in catalog.assets
-    ]
+        names |= {staging.name for staging in catalog.staging}  # their loads write the ledgers
+    # in build order, so that an error names the first missing one
+    parents = [t for t in catalog.tables.values() if t.name in names and t in catalog.assets]
 
     @dg.multi_asset(
         name=table.name,
         specs=[table_spec(table, [parent.name for parent in parents], target)],
         check_specs=check_specs(table),
         can_subset=True,
-        # the table that a run shows as its answer comes last of those that could be next
+        # a table whose rows the run shows is built last
         op_tags={"dagster/priority": "-1"} if table.shown_rows else None,
     )
     def build(
@@ -154,20 +151,20 @@ def derived_asset(table: Table, catalog: Catalog, *, target: Warehouse) -> dg.As
 
 
 def report_asset(catalog: Catalog, path: Path) -> dg.AssetsDefinition:
-    """The listening report: an HTML file made from the marts."""
+    """The listening report: one HTML file made from the marts."""
     tables = catalog.assets
 
     @dg.asset(
         deps=[table.name for table in tables if table.layer == MARTS],
         group_name="report",
         kinds={"html"},
-        description="What is played most, when, where and by whom, and how far to trust it: one "
-        "HTML page that needs no network.",
+        description="What is played most, when, where and by whom, and how reliable the figures "
+        "are: one HTML page that works offline.",
     )
     def listening_report(
         context: dg.AssetExecutionContext, warehouse: Warehouse
     ) -> dg.MaterializeResult[Any]:
-        from sparkify_assets import report  # no other asset needs templates
+        from sparkify_assets import report  # loads the template engine, which no other asset needs
 
         started = time.monotonic()
 
@@ -188,9 +185,8 @@ def report_asset(catalog: Catalog, path: Path) -> dg.AssetsDefinition:
         )
         if removed:
             context.log.warning(
-                f"no file in sql/ declares {', '.join(removed)} any more: still in "
-                f"{warehouse.address}, but no longer refreshed. To drop: dg launch --job "
-                "drop_removed_tables"
+                f"no file in sql/ for {', '.join(removed)}: still in {warehouse.address}, but no "
+                "longer refreshed. To drop: dg launch --job drop_removed_tables"
             )
         return dg.MaterializeResult(
             metadata={

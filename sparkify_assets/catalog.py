@@ -1,7 +1,6 @@
-"""All tables of `sql/`, in the order in which they are made, and what they say of each other.
+"""All tables of `sql/` in build order, checked against each other.
 
-What one file declares is the business of `table_files.py`. Nothing here knows an engine, Dagster
-or a particular table.
+`table_files.py` reads a single file. Nothing here knows an engine, Dagster or a particular table.
 """
 
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ MARTS = "marts"
 
 @dataclass(frozen=True)
 class Catalog:
-    """All tables by name, each after the tables it is made from or refers to."""
+    """All tables by name, each after the tables it reads or references."""
 
     tables: dict[str, Table]
 
@@ -39,30 +38,30 @@ class Catalog:
 
     @property
     def ledgers(self) -> list[Table]:
-        """Tables that the loading writes about itself."""
+        """Tables in which loading keeps its accounts."""
         return [t for t in self.tables.values() if t.layer == LEDGERS]
 
     @property
     def maintenance(self) -> list[Table]:
-        """Tables that publishing writes about the others."""
+        """Tables in which publishing keeps its accounts."""
         return [t for t in self.tables.values() if t.layer == MAINTENANCE]
 
     @property
     def assets(self) -> list[Table]:
-        """Tables that are loaded or made: all others are books kept about them."""
+        """Staging and derived tables: all but those with accounts."""
         return self.staging + self.derived
 
     @property
     def derived(self) -> list[Table]:
-        """Tables that are made from other tables."""
+        """Tables made from other tables."""
         return [t for t in self.tables.values() if t.insert or t.suspects]
 
     @classmethod
     def load(cls, folder: Path) -> "Catalog":
-        """Reads every `.sql` file of a folder: tables in its layers, checks in `checks/`.
+        """Reads the files `<layer>/*.sql` of a folder; those in `checks/` are checks.
 
         Raises:
-            SparkifyError: a file that cannot be read as a contract, with its path and line.
+            SparkifyError: a file is wrong; the message has its path and line.
         """
         files = sorted(f for f in folder.glob("*/*.sql") if f.parent.name != QUESTIONS)
         if not files:
@@ -79,7 +78,6 @@ def _text_of(file: Path) -> str:
 
 @cache  # Dagster loads the definitions several times in one process
 def _catalog_of(files: tuple[tuple[Path, str], ...]) -> Catalog:
-    """The tables that files declare, each file with its text."""
     checks = [read_check(path, text) for path, text in files if path.parent.name == CHECKS]
     tables: dict[str, Table] = {}
     for path, text in files:
@@ -87,7 +85,7 @@ def _catalog_of(files: tuple[tuple[Path, str], ...]) -> Catalog:
             continue
         table = read_table(path, text, tuple(c for c in checks if c.table == path.stem))
         if table.name in tables:
-            raise wrong(path, f"{table.name} is declared in {tables[table.name].path} too")
+            raise wrong(path, f"{table.name} is also declared in {tables[table.name].path}")
         tables[table.name] = table
     needed = {
         table.name: {*table.upstream, *(r.table for r in table.references.values())}

@@ -1,4 +1,4 @@
-"""Wires everything together for Dagster, and sets the owners and the executor."""
+"""Builds the Dagster definitions from settings and `sql/`."""
 
 import sys
 from pathlib import Path
@@ -26,7 +26,11 @@ OWNERS = ["team:data-platform"]
 
 
 def build_defs(*, settings: Settings, sql: Path = SQL) -> dg.Definitions:
-    """Definitions for these settings and a folder of tables: used by the server and by tests."""
+    """The definitions for these settings and this folder of SQL files.
+
+    Raises:
+        SparkifyError: a setting or a file is wrong.
+    """
     catalog, sources, warehouse = Catalog.load(sql), sources_of(settings), warehouse_of(settings)
     share = settings.max_rejected_share
     assets: list[dg.AssetSpec | dg.AssetsDefinition] = [
@@ -61,18 +65,18 @@ def build_defs(*, settings: Settings, sql: Path = SQL) -> dg.Definitions:
         jobs=all_jobs(catalog),
         resources={"warehouse": warehouse},
         loggers={"readable": readable, "console": dg.colored_console_logger},
-        executor=dg.in_process_executor,  # one writer per DuckDB file, and no process start a step
+        executor=dg.in_process_executor,  # DuckDB allows one writer; and steps start at once
     )
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """What `dg dev` and `dg` load, for the settings of the environment."""
+    """The entry point of `dg` and `dagster`, for the settings of the environment."""
     try:
         own = build_defs(settings=Settings.from_environment())
         if not any(file.name[0] != "_" for file in (PACKAGE / "defs").iterdir()):
-            return own  # a look at an empty folder takes Dagster most of a second
+            return own  # loading an empty folder takes Dagster most of a second
         return dg.Definitions.merge(own, dg.load_from_defs_folder(path_within_project=PACKAGE))
     except SparkifyError:
-        sys.tracebacklimit = 0  # the message says all that the user needs; a traceback hides it
+        sys.tracebacklimit = 0  # a traceback would hide the message
         raise

@@ -1,7 +1,6 @@
-"""How tables, loads, checks and errors are shown in Dagster: in its UI, and in the log of a run.
+"""How tables, loads, checks and errors appear in Dagster's UI and in the log of a run.
 
-What an audit found is the business of `audit.py`, what a log line looks like at a terminal of
-`console.py`.
+`console.py` formats the log at a terminal.
 """
 
 import sys
@@ -26,18 +25,15 @@ from sparkify_assets.wording import as_text, counted
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 
 PREVIEW_WIDTH = 40
-REASON = "reason"  # of a failure, without values of data
-RETRY_SECONDS = (10, 60)  # after which a step is executed again
-SHOWN = 10  # keys of the JSON in one line
+REASON = "reason"  # metadata of a failure: its message without values of data
+RETRY_SECONDS = (10, 60)  # before the first and the second retry of a step
+SHOWN = 10  # JSON keys in one line
 
 
 @contextmanager
 def user_errors_as_failures(context: dg.OpExecutionContext | Context) -> Iterator[None]:
-    """Ends a step with the message alone where the user can fix what is wrong.
-
-    What may pass by itself lets Dagster execute the step again, later.
-    """
-    sys.tracebacklimit = 1_000  # Python's own: other errors are shown with all that led to them
+    """Turns a SparkifyError into a failed step without a traceback; retries a TransientError."""
+    sys.tracebacklimit = 1_000  # Python's default, for all other errors
     try:
         yield
     except SparkifyError as error:
@@ -45,19 +41,19 @@ def user_errors_as_failures(context: dg.OpExecutionContext | Context) -> Iterato
             seconds = RETRY_SECONDS[context.retry_number]
             context.log.warning(f"{error} Trying again in {seconds} s.")
             raise dg.RetryRequested(len(RETRY_SECONDS), seconds) from None
-        sys.tracebacklimit = 0  # Dagster would show its own frames, twice
+        sys.tracebacklimit = 0  # otherwise Dagster shows its own frames, twice
         raise dg.Failure(str(error), {REASON: error.reason}, allow_retries=False) from None
 
 
 def code_version(table: Table) -> str:
-    """Fingerprint of all that decides a table's rows, beside the tables it is made from."""
+    """Fingerprint of everything that determines a table's rows, except its upstream tables."""
     return f"{table.version}-{REPAIR_VERSION}" if table.suspects else table.version
 
 
 def table_spec(table: Table, deps: list[str], warehouse: Warehouse) -> dg.AssetSpec:
-    """What Dagster knows of a table that a warehouse holds."""
+    """The asset spec of a table in a warehouse."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)  # code references are in beta
+        warnings.simplefilter("ignore", dg.BetaWarning)  # of code references
         file = dg.LocalFileCodeReference(
             file_path=str(table.path), line_number=1, label=table.path.name
         )
@@ -92,18 +88,18 @@ def _column_schema(table: Table) -> dg.TableSchema:
 
 
 def column_lineage(table: Table, catalog: Catalog) -> dict[str, Any]:
-    """What the columns of a derived table are made from, as metadata of its materialization.
+    """Column lineage of a derived table, as metadata.
 
-    The open-source UI shows no `dagster/column_lineage`, so that there is a table of it, too.
+    Also as a table, because the open-source UI does not show `dagster/column_lineage`.
     """
     columns = tuple(
         (name, c.name, c.type) for name in table.reads for c in catalog.tables[name].columns
     )
     made_from = lineage_of(table.insert or table.suspects or "", columns)
-    if table.suspects:  # a text and its repair, both from one text
+    if table.suspects:  # both columns come from the one text of the query
         [both] = made_from.values()
         made_from = {column.name: both for column in table.columns}
-    assets = {asset.name for asset in catalog.assets}  # not so the ledgers of a load
+    assets = {asset.name for asset in catalog.assets}  # ledgers are not assets
     deps = {
         name: [dg.TableColumnDep(dg.AssetKey(p), column) for p, column in found if p in assets]
         for name, found in made_from.items()
@@ -119,19 +115,17 @@ def column_lineage(table: Table, catalog: Catalog) -> dict[str, Any]:
 
 
 def check_specs(table: Table) -> list[dg.AssetCheckSpec]:
-    """The checks of a table."""
+    """The check specs of a table."""
     return [
-        dg.AssetCheckSpec(
-            audit.name, asset=table.name, description=audit.description, blocking=audit.blocking
-        )
-        for audit in audits_of(table)
+        dg.AssetCheckSpec(a.name, asset=table.name, description=a.description, blocking=a.blocking)
+        for a in audits_of(table)
     ]
 
 
 def check_results(
     context: dg.AssetExecutionContext, table: Table, results: list[AuditResult]
 ) -> Iterator[dg.AssetCheckResult]:
-    """What Dagster records of the checks that are selected."""
+    """The results of the selected checks."""
     selected = {key.name for key in context.selected_asset_check_keys}
     severity = {True: dg.AssetCheckSeverity.ERROR, False: dg.AssetCheckSeverity.WARN}
     for result in results:
@@ -153,14 +147,14 @@ def check_results(
 def log_failed_checks(
     context: dg.AssetExecutionContext, table: Table, results: list[AuditResult]
 ) -> None:
-    """Logs the checks that did not pass."""
+    """Logs a warning for each failed check."""
     for result in results:
         if not result.passed:
             context.log.warning(f"{table.name}: {result.sentence}")
 
 
 def log_load(context: dg.AssetExecutionContext, table: Table, load: Load) -> None:
-    """Says in a run what a load found and did."""
+    """Logs what a load found and did."""
     context.log.info(
         f"{table.name}: {counted(load.objects, 'file')} read ({load.new:,} new, "
         f"{load.changed:,} changed; {load.unchanged:,} unchanged, {load.vanished:,} vanished), "
@@ -168,28 +162,27 @@ def log_load(context: dg.AssetExecutionContext, table: Table, load: Load) -> Non
     )
     said = []
     if load.forgotten:
-        context.log.info(
-            f"{table.name}: deleted {counted(load.forgotten, 'row')} of forgotten users"
-        )
+        deleted = counted(load.forgotten, "row")
+        context.log.info(f"{table.name}: deleted {deleted} of forgotten users")
     if load.rejected:
         examples = "; ".join(load.rejected_samples)
         records = counted(load.rejected, "record")
         said.append(f"{records} rejected, see rejected_records. For example: {examples}")
-    if load.unread_files:
-        files = counted(len(load.unread_files), "file")
-        said.append(f"nothing could be read of {files}: {_first(SAMPLES, load.unread_files, ', ')}")
+    if files := load.unread_files:
+        count = counted(len(files), "file")
+        said.append(f"nothing could be read from {count}: {_first(SAMPLES, files, ', ')}")
     if load.with_repeated_keys:
         records = counted(load.with_repeated_keys, "record")
-        said.append(f"{records} with a key more than once: the first value counts")
+        said.append(f"{records} with a repeated key: its first value is kept")
     if load.unknown_keys:
         keys = counted(len(load.unknown_keys), "key")
         said.append(
-            f"no column takes {keys} of the JSON: {_first(SHOWN, load.unknown_keys, '; ')}. "
+            f"{keys} of the JSON without a column: {_first(SHOWN, load.unknown_keys, '; ')}. "
             f"To keep one, add a line with its name and a type to {table.path.name}."
         )
     if load.missing_keys:
         keys = f"{counted(len(load.missing_keys), 'key')} {', '.join(load.missing_keys)}"
-        said.append(f"no new record has the {keys}: null in all of them. Is it spelled otherwise?")
+        said.append(f"no new record has the {keys}: the column is null. Is it spelled differently?")
     for sentence in said:
         context.log.warning(f"{table.name}: {sentence}")
 
@@ -199,7 +192,7 @@ def _first(count: int, items: list[str], separator: str) -> str:
 
 
 def load_metadata(load: Load) -> dict[str, Any]:
-    """What a load found and did, to be plotted from run to run."""
+    """What a load found and did, as metadata that Dagster plots over time."""
     figures = {f.metadata["name"]: getattr(load, f.name) for f in fields(load) if f.metadata}
     lists = ("rejected_samples", "unknown_keys", "missing_keys")
     said = {name: "\n".join(lines) for name in lists if (lines := getattr(load, name))}
@@ -208,7 +201,7 @@ def load_metadata(load: Load) -> dict[str, Any]:
 
 
 def table_value(rows: list[Row]) -> dg.TableMetadataValue:
-    """Rows as Dagster's table: long text cut, and what is no JSON value (a timestamp) as text."""
+    """Rows as a Dagster table, with long text cut and other values (timestamps) as text."""
 
     def shown(value: object) -> str | float | None:
         if value is None or isinstance(value, int | float):

@@ -185,7 +185,7 @@ BAD_FILES = {
     "a source that is none": (
         "staging/bad.sql",
         "-- One.\n-- loaded from: nowhere\nCREATE TABLE bad (a INTEGER);",
-        "loaded from nowhere, which is none of song_files, event_files",
+        "loaded from nowhere: expected one of song_files, event_files",
     ),
 }
 

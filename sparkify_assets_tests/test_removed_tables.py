@@ -48,7 +48,7 @@ def test_a_table_without_a_file_is_named_and_dropped_on_request(
     for _ in range(2):  # in every run, even after others were published without it
         assert named(orphaned.run(REPORT)) == "plays_by_user"
         said = capfd.readouterr().err
-        assert said.count("no file in sql/ declares plays_by_user any more: still in ") == 1
+        assert said.count("no file in sql/ for plays_by_user: still in ") == 1
         assert "To drop: dg launch --job drop_removed_tables" in said
         assert orphaned.run("users", config=REBUILD).success
     assert orphaned.table_names() == tables
