@@ -1,6 +1,7 @@
 """The documents: their commands run, their links lead somewhere, their generated parts are current.
 
-A command that needs what no test has says so; one that another test runs is listed below.
+A command that needs what no test has says so; one that another test runs is listed below. The steps
+of docs/procedures.md are run by test_procedures.py.
 """
 
 import re
@@ -15,7 +16,12 @@ from sparkify_assets_tests.platform import ASSETS, GROUPS, Platform, failure_of
 from sparkify_assets_tests.processes import ROOT, checkout, run
 
 README, TABLE = ROOT / "README.md", ROOT / "docs" / "add_a_table.md"
-DOCUMENTS = [README, *sorted(ROOT.glob("docs/*.md"))]
+DOCUMENTS = [
+    README,
+    *sorted(ROOT.glob("docs/*.md")),
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+]
 TESTS = "sparkify_assets_tests"
 ELSEWHERE = {  # commands, and what runs them: a file, and how the command is spelled there
     "pip install -e . && dg launch --job refresh && dg dev": (
@@ -23,6 +29,8 @@ ELSEWHERE = {  # commands, and what runs them: a file, and how the command is sp
         '"dg launch --job refresh"',
     ),
     "pip install -e '.[test]' && pytest": (".ci/run", "pip install -q -e '.[test]'"),
+    "pip install -e .": (".ci/run", "pip install -q -e '.[test]'"),
+    "python docs/reference.py": (f"{TESTS}/test_docs.py", 'ROOT / "docs" / "reference.py"'),
     "dg launch --job refresh": (f"{TESTS}/test_command_line.py", '"dg launch --job refresh"'),
     "dagster asset materialize --select users -m sparkify_assets.definitions": (
         f"{TESTS}/test_command_line.py",
