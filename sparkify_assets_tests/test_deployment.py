@@ -121,6 +121,18 @@ def test_what_is_copied_into_the_image_is_let_in() -> None:
     assert all((ROOT / path).exists() for path in let_in)
 
 
+def test_the_workflow_tests_every_version_that_is_supported() -> None:
+    path = ROOT / ".github/workflows/ci.yaml"
+    ask(BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", path)
+    text = path.read_text()
+    tested = set(re.findall(r'"(3\.\d+)"', text))
+    supported = (ROOT / "CONTRIBUTING.md").read_text().splitlines()[2]
+    assert tested == set(re.findall(r"3\.\d+", supported))
+    for command in re.findall(r"^ *- run: (pip install -e.*|mypy|pytest)$", text, re.M):
+        assert command in (ROOT / ".ci/run").read_text().replace(" -q", "")
+    assert "run: .ci/run" in text
+
+
 def test_the_compose_file_is_one() -> None:
     """By the schema of its specification; where a container may write, and who hears it."""
     schema = "vendor.compose-spec"
