@@ -12,6 +12,7 @@ from pydantic import Field
 
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.errors import SparkifyError, printable
+from sparkify_assets.forgetting import find_forgotten
 from sparkify_assets.loading import prepared_load
 from sparkify_assets.maintenance import Scope, Upkeep, removed_tables
 from sparkify_assets.presentation import (
@@ -28,6 +29,7 @@ from sparkify_assets.tables import Table
 from sparkify_assets.text_repair import repair_table
 from sparkify_assets.values import verify_readable
 from sparkify_assets.warehouse.base import Session, Warehouse
+from sparkify_assets.wording import counted
 
 MARTS = "marts"
 
@@ -201,3 +203,27 @@ def report_asset(catalog: Catalog, path: Path) -> dg.AssetsDefinition:
         )
 
     return listening_report
+
+
+def no_forgotten_user(catalog: Catalog) -> dg.AssetChecksDefinition:
+    """The check of the report, the last of a run, that no table contains a forgotten user."""
+
+    @dg.asset_check(
+        asset="listening_report",
+        description="No column of any table contains a user of forgotten_users.",
+    )
+    def no_forgotten_user(
+        context: dg.AssetCheckExecutionContext, warehouse: Warehouse
+    ) -> dg.AssetCheckResult:
+        with user_errors_as_failures(context):
+            listed, places = warehouse.in_transaction(
+                lambda session: find_forgotten(session, catalog),
+                "no_forgotten_user",
+                read_only=True,
+            )
+        said = f"{counted(listed, 'forgotten user')}, found in {', '.join(places) or 'no table'}"
+        if places:
+            context.log.warning(f"{said}. Run a refresh; if that does not help, the job rebuild.")
+        return dg.AssetCheckResult(passed=not places, description=said)
+
+    return no_forgotten_user

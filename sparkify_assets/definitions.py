@@ -6,13 +6,18 @@ from pathlib import Path
 import dagster as dg
 
 from sparkify_assets.alerts import alerts
-from sparkify_assets.assets import derived_asset, report_asset, source_asset, staging_asset
+from sparkify_assets.assets import (
+    derived_asset,
+    no_forgotten_user,
+    report_asset,
+    source_asset,
+    staging_asset,
+)
 from sparkify_assets.automation import UPSTREAM_CHANGED, changed_tables, daily_refresh, new_files
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.console import readable
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.export import export_asset
-from sparkify_assets.forgetting import no_forgotten_user
 from sparkify_assets.freshness import newest_event, refreshed_within
 from sparkify_assets.jobs import all_jobs
 from sparkify_assets.settings import Settings
@@ -57,7 +62,7 @@ def build_defs(*, settings: Settings, sql: Path = SQL) -> dg.Definitions:
     return dg.Definitions(
         assets=dg.map_asset_specs(operated, assets),
         asset_checks=[
-            no_forgotten_user(catalog, "listening_report"),
+            no_forgotten_user(catalog),
             *([newest_event(catalog, hours)] if hours else []),
         ],
         sensors=[new_files(sources, is_on=is_on), changed_tables(is_on=is_on), *alerts(settings)],

@@ -7,14 +7,10 @@ columns identify a person. Downstream tables follow as after any other change.
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import dagster as dg
-
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.dialect import quote
-from sparkify_assets.presentation import user_errors_as_failures
 from sparkify_assets.tables import Column, Table
-from sparkify_assets.warehouse.base import Row, Session, Warehouse
-from sparkify_assets.wording import counted
+from sparkify_assets.warehouse.base import Session
 
 LIST = "forgotten_users"
 FORGOTTEN = f"(SELECT user_id FROM {LIST})"
@@ -64,38 +60,20 @@ def delete_records(session: Session, table: Table, keep: Callable[[str], None]) 
     return int(row["n"])
 
 
-def no_forgotten_user(catalog: Catalog, asset: str) -> dg.AssetChecksDefinition:
-    """The check, on the last asset, that no table contains a forgotten user."""
-
-    @dg.asset_check(
-        asset=asset,
-        description=f"No column of any table contains a user of {LIST}.",
-    )
-    def no_forgotten_user(
-        context: dg.AssetCheckExecutionContext, warehouse: Warehouse
-    ) -> dg.AssetCheckResult:
-        def search(session: Session) -> tuple[int, list[Row]]:
-            if session.shape(catalog.tables[LIST]) != "" or not (listed := session.count(LIST)):
-                return 0, []
-            counts = [
-                f"SELECT '{table.name}' AS table_name, '{column.name}' AS column_name, COUNT(*) "
-                f"AS found FROM {quote(table.name)} AS t CROSS JOIN {LIST} AS f WHERE {found}"
-                for table in catalog.tables.values()
-                if table.name != LIST and session.shape(table) is not None
-                for column in table.columns
-                if (found := _tells_of(table, column))
-            ]
-            return listed, session.rows("\nUNION ALL\n".join(counts))
-
-        with user_errors_as_failures(context):
-            listed, rows = warehouse.in_transaction(search, "no_forgotten_user", read_only=True)
-        places = [f"{row['table_name']}.{row['column_name']}" for row in rows if row["found"]]
-        said = f"{counted(listed, 'forgotten user')}, found in {', '.join(places) or 'no table'}"
-        if places:
-            context.log.warning(f"{said}. Run a refresh; if that does not help, the job rebuild.")
-        return dg.AssetCheckResult(passed=not places, description=said)
-
-    return no_forgotten_user
+def find_forgotten(session: Session, catalog: Catalog) -> tuple[int, list[str]]:
+    """How many users are forgotten, and the columns, as table.column, that contain one of them."""
+    if session.shape(catalog.tables[LIST]) != "" or not (listed := session.count(LIST)):
+        return 0, []
+    counts = [
+        f"SELECT '{table.name}.{column.name}' AS place, COUNT(*) AS found "
+        f"FROM {quote(table.name)} AS t CROSS JOIN {LIST} AS f WHERE {condition}"
+        for table in catalog.tables.values()
+        if table.name != LIST and session.shape(table) is not None
+        for column in table.columns
+        if (condition := _contains_user(table, column))
+    ]
+    rows = session.rows("\nUNION ALL\n".join(counts))
+    return listed, sorted(row["place"] for row in rows if row["found"])
 
 
 def _json_patterns(key: str) -> list[str]:
@@ -104,7 +82,7 @@ def _json_patterns(key: str) -> list[str]:
     return [f"{start}'{end}%'" for end in (",", "}", ".0")]
 
 
-def _tells_of(table: Table, column: Column) -> str:
+def _contains_user(table: Table, column: Column) -> str:
     """The condition that a column of `t` contains the id of the user `f`; "" if it cannot."""
     name = f"t.{quote(column.name)}"
     if column.name.replace("_", "") == "userid":
