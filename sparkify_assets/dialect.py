@@ -1,8 +1,7 @@
-"""The SQL of `sql/`, Redshift's, as sqlglot reads it: statements, their header, types of columns.
+"""Parses the Redshift SQL of `sql/` with sqlglot: statements, header comments, column types.
 
-A statement comes parsed, and as its own text, since that is what is run. A type has one spelling,
-whatever a file or a catalogue calls it: one that means the same on both engines and can be
-compared as text. What a file declares with all that is the business of `table_files.py`.
+A statement keeps its text, which is what runs. A type gets one spelling, valid on both engines, so
+that types compare as text. `table_files.py` turns statements into tables.
 """
 
 import re
@@ -26,11 +25,11 @@ from sparkify_assets.errors import SparkifyError
 DIALECT = "redshift"
 DIRECTIVES = (
     *("loaded from", "may be empty", "repaired in python", "show rows", "plots"),
-    *("maintained by", "a person"),  # these are of tables
-    *("severity", "counts", "on"),  # of checks
+    *("maintained by", "a person"),  # up to here in tables
+    *("severity", "counts", "on"),  # in checks
 )
 
-IN_FULL = {  # as Redshift has them, where no size is said, or the largest
+IN_FULL = {  # Redshift's default and largest sizes
     "DECIMAL": "DECIMAL(18, 0)",
     "CHAR": "CHAR(1)",
     "CHAR(MAX)": "CHAR(4096)",
@@ -43,7 +42,7 @@ PORTABLE = re.compile(
     r"|(VAR)?CHAR\(\d+\)|DATE|TIME( WITH TIME ZONE)?|TIMESTAMP( WITH TIME ZONE)?"
 )
 
-FAMILIES = {  # types of two of them are not compared
+FAMILIES = {  # types of different families cannot be compared
     kind: family
     for family, kinds in {
         "text": exp.DataType.TEXT_TYPES,
@@ -56,25 +55,25 @@ FAMILIES = {  # types of two of them are not compared
 
 
 def quote(identifier: str) -> str:
-    """An identifier as SQL text, safe whatever its characters."""
+    """An identifier, safely quoted for SQL."""
     return '"' + identifier.replace('"', '""') + '"'
 
 
 def wrong(path: Path, what: str, line: int | None = None) -> SparkifyError:
-    """The error of a file that is no contract, with its path."""
+    """The error for a mistake in a file of `sql/`, with its path and line."""
     return SparkifyError(f"{path}:{f'{line}:' if line else ''} {what}")
 
 
 @dataclass(frozen=True)
 class Header:
-    """The comment at the head of a statement: sentences, and lines that direct something."""
+    """The comment above a statement: a description and directives."""
 
     description: str
     directives: dict[str, str]
 
     @classmethod
     def of(cls, comments: list[str] | None) -> "Header":
-        """Reads the comments of a statement."""
+        """Splits the comments of a statement into its description and directives."""
         text, directives = [], {}
         for line in (comment.strip() for comment in comments or []):
             name, _, value = line.partition(":")
@@ -86,10 +85,10 @@ class Header:
 
 
 def statements_of(path: Path, text: str) -> list[tuple[exp.Expr, str]]:
-    """Each statement of a file, parsed, with its text as written, from its first word to its last.
+    """Each statement of a file: parsed, and as written.
 
     Raises:
-        SparkifyError: a file that does not parse, with its path and line.
+        SparkifyError: the file does not parse; the message has its path and line.
     """
     try:
         return _statements_in(text)
@@ -111,10 +110,9 @@ def _statements_in(text: str) -> list[tuple[exp.Expr, str]]:
 def ties_in(
     text: str, path: Path
 ) -> tuple[str | None, dict[str, str], dict[str, tuple[str, str, str]]]:
-    """What `-- maintained by: day = CAST(events.ts AS DATE) AND ...` says: key, ties, ways.
+    """Parses `-- maintained by: day = CAST(events.ts AS DATE) AND ...` into key, ties and ways.
 
-    Raises:
-        SparkifyError: it is no such condition, with the path of its file.
+    See `Table` for these. Raises SparkifyError if it is not such a condition.
     """
     keys, ties, ways = set[str](), dict[str, str](), dict[str, tuple[str, str, str]]()
     try:
@@ -138,7 +136,7 @@ def ties_in(
 
 
 def on_tables(statement: str, others: dict[str, str]) -> str:
-    """A SELECT or INSERT on other tables in place of some, its text otherwise as it was."""
+    """A SELECT or INSERT with some tables replaced by others, otherwise as written."""
     tree = sqlglot.parse_one(statement, read=DIALECT)
     found = [s for scope in traverse_scope(tree) for s in scope.sources.values()]
     tables = [table for table in found if isinstance(table, exp.Table)]  # no CTE, no subquery
@@ -152,7 +150,7 @@ def on_tables(statement: str, others: dict[str, str]) -> str:
 
 
 def names_in(statement: str) -> set[str]:
-    """The names of all columns in a SELECT or INSERT; "*" where it takes whole rows."""
+    """The names of all columns in a SELECT or INSERT, and "*" if it selects that."""
     tree = sqlglot.parse_one(statement, read=DIALECT)
     stars = (star for star in tree.find_all(exp.Star) if not isinstance(star.parent, exp.Count))
     return {column.name.lower() for column in tree.find_all(exp.Column)} | {"*" for _ in stars}
@@ -161,13 +159,13 @@ def names_in(statement: str) -> set[str]:
 def verify_query(
     query: exp.Query, path: Path, schema: MappingSchema, declared: dict[str, str]
 ) -> None:
-    """Checks names and types of a file's query, as far as they can be known without data.
+    """Checks the column names and types of a file's query, without data.
 
-    `schema` holds the columns of all tables; `declared` the types of those that it fills, in order.
+    `schema` has the columns of all tables, `declared` the types of those that the query fills.
 
     Raises:
-        SparkifyError: a column that no table has, or several have; values of different kinds
-            compared, or put into a column of another kind. It says the path and the line.
+        SparkifyError: a column is unknown or ambiguous, or values of different families are
+            compared or inserted. The message has path and line.
     """
     try:
         tree = qualify(query.copy(), schema=schema, dialect=DIALECT, quote_identifiers=False)
@@ -176,7 +174,7 @@ def verify_query(
         tables = [set(schema.column_names(table)) for table in query.find_all(exp.Table)]
         named = {n for select in query.find_all(exp.Select) for n in select.named_selects}
         if sum(name in columns for columns in tables) > 1:
-            said = f"several tables have a column {name}: say of which one it is"
+            said = f"several tables have a column {name}: put the table's name before it"
         else:
             said = str(error).partition(" Line:")[0].rstrip(".")
             guess = get_close_matches(name, named.union(*tables) - {name}, n=1)
@@ -196,13 +194,13 @@ def verify_query(
     for value, (column, kind) in zip(tree.selects, declared.items(), strict=False):
         given, wanted = _family(value), FAMILIES.get(exp.DataType.build(kind, dialect=DIALECT).this)
         if given and given != wanted:
-            what = f"the column {column} is {wanted}, and the query gives {given}"
+            what = f"the column {column} is {wanted}, but the query returns {given}"
             raise wrong(path, what, _line_of(value))
 
 
 def _family(value: exp.Expr) -> str | None:
     kind = value.type
-    return FAMILIES.get(kind.this) if kind else None  # None: not known
+    return FAMILIES.get(kind.this) if kind else None
 
 
 def _line_of(*nodes: exp.Expr) -> int | None:
@@ -214,36 +212,34 @@ def _line_of(*nodes: exp.Expr) -> int | None:
 def lineage_of(
     statement: str, columns: tuple[tuple[str, str, str], ...]
 ) -> dict[str, list[tuple[str, str]]]:
-    """The columns, as (table, column), that each column of a SELECT or INSERT is made from.
+    """For each column of a SELECT or INSERT, the (table, column) pairs that it is made from.
 
-    `columns` are table, name and type of those that it may read, in their order. A column by which
-    rows are only counted, joined, ordered or filtered is none of these.
+    `columns` are (table, name, type) of all columns that it may read. Columns used only to count,
+    join, order or filter are left out.
     """
     types: dict[str, dict[str, str]] = {}
     for table, name, kind in columns:
         types.setdefault(table, {})[name] = kind
     tree = sqlglot.parse_one(statement, read=DIALECT)
     query = tree.expression if isinstance(tree, exp.Insert) else tree
-    # what its nodes show of the query, which trimming would shorten, is not looked at
+    # without trimming, which is slow and only shortens what nodes show of the query
     found = lineage(None, query, types, dialect=DIALECT, copy=False, trim_selects=False)
     made_from = {}
     for name, root in found.items():
-        leaves = [n for n in root.walk() if isinstance(n.expression, exp.Table)]
-        made_from[name] = sorted(
-            {(leaf.expression.name, leaf.name.rpartition(".")[2]) for leaf in leaves}
-        )
+        leaves = (n for n in root.walk() if isinstance(n.expression, exp.Table))
+        made_from[name] = sorted({(n.expression.name, n.name.rpartition(".")[2]) for n in leaves})
     return made_from
 
 
 def spelled(kind: exp.DataType) -> str | None:
-    """The one spelling of a type; None for one that not both engines have."""
+    """The one spelling of a type; None if an engine lacks it."""
     text = "VARCHAR" if kind.sql() == "TEXT" else kind.sql(DIALECT)
     text = re.sub(r"^DECIMAL\((\d+)\)$", r"DECIMAL(\1, 0)", IN_FULL.get(text, text))
     return text if PORTABLE.fullmatch(text) else None
 
 
 def type_named(text: str) -> str:
-    """The one spelling of a type by another name; a type that `sql/` cannot have keeps its own."""
+    """The one spelling of a type that an engine names, or that name if `sql/` cannot use it."""
     return spelled(exp.DataType.build(text, dialect=DIALECT, udt=True)) or text
 
 

@@ -1,7 +1,4 @@
-"""The environment, read and validated once into typed settings.
-
-All variables of the product are declared here; no other module reads the environment.
-"""
+"""Reads and validates the environment variables; no other module reads the environment."""
 
 import os
 import re
@@ -16,35 +13,34 @@ from sparkify_assets.errors import SparkifyError, printable, warn_once
 
 FILE = "[^:/]*(/.*)?"
 FOLDER = f"s3://[a-zA-Z0-9._-]+(/.*)?|{FILE}"
-FORMS = {  # pattern of a text, and the problem of one that does not match
-    **dict.fromkeys(("duckdb_path", "report_path"), (FILE, "it names no file")),
-    "export_path": (FILE, "it names no folder of this machine"),
+FORMS = {  # the pattern that a text must match, and the message if it does not
+    **dict.fromkeys(("duckdb_path", "report_path"), (FILE, "it is not the path of a file")),
+    "export_path": (FILE, "it is not a folder on this machine"),
     **dict.fromkeys(
         ("song_data", "log_data", "s3_work"),
-        (FOLDER, "it names no folder and no s3://bucket/folder"),
+        (FOLDER, "it is neither a folder nor s3://bucket/folder"),
     ),
-    **dict.fromkeys(("ui_url", "alert_webhook"), (r"https?://[^\s@]+", "it is no http address")),
-    "host": (r"[^@/\s]+", "it is not the name of a host alone, without user, password and path"),
+    **dict.fromkeys(("ui_url", "alert_webhook"), (r"https?://[^\s@]+", "it is not an http URL")),
+    "host": (r"[^@/\s]+", "it must be a host name, without user, password and path"),
     # Redshift folds names to lower case, even quoted ones
-    "schema_name": ("[a-z_][a-z0-9_]{0,126}", "it is not lower-case letters, digits and _ alone"),
+    "schema_name": ("[a-z_][a-z0-9_]{0,126}", "it may have only lower-case letters, digits and _"),
     "secret": (r"[\w/+=.@!:-]+", "it is neither the name nor the ARN of a secret"),
     "copy_role": (r"default|arn:[\w:/+=,.@-]+", "it is neither the ARN of a role nor default"),
 }
 
 
 class Environment(BaseSettings):
-    """Variables that share a prefix, read and validated; a blank one counts as unset."""
+    """Variables that share a prefix; a blank one counts as unset."""
 
     model_config = SettingsConfigDict(frozen=True, populate_by_name=True)
-    is_prefix_shared: ClassVar[bool] = False  # with the variables of other programs
+    is_prefix_shared: ClassVar[bool] = False  # with other programs
 
     @classmethod
     def from_environment(cls) -> Self:
         """Reads the variables.
 
         Raises:
-            SparkifyError: names every variable with a wrong value or name, and repeats no value:
-                it may be a secret in the wrong place.
+            SparkifyError: names every wrong variable, but shows no value: it may be a secret.
         """
         prefix = cls.model_config["env_prefix"]
         fields = cls.model_fields.items()
@@ -82,7 +78,7 @@ class Environment(BaseSettings):
         if not value.strip():
             return cls.model_fields[info.field_name].default
         if printable(value) != value:
-            raise ValueError("it holds control characters, or is no UTF-8 text")
+            raise ValueError("it contains control characters, or is not UTF-8 text")
         form, problem = FORMS.get(info.field_name, (".*", ""))
         if not re.fullmatch(form, value):
             raise ValueError(problem)
@@ -91,11 +87,11 @@ class Environment(BaseSettings):
 
 
 class Settings(Environment):
-    """What the user decides, each as an environment variable `SPARKIFY_<NAME>`."""
+    """The variables `SPARKIFY_<NAME>`."""
 
     model_config = SettingsConfigDict(env_prefix="SPARKIFY_")
 
-    target: Literal["duckdb", "redshift"] = "duckdb"  # redshift needs the variables REDSHIFT_*
+    target: Literal["duckdb", "redshift"] = "duckdb"
     duckdb_path: Path = Path("sparkify.duckdb")
     report_path: Path = Path("listening_report.html")
     export_path: Path | None = None  # folder of Parquet files
@@ -105,13 +101,12 @@ class Settings(Environment):
     s3_work: str | None = None
     max_rejected_share: float = Field(0.01, ge=0, le=1)
     audit_days: float = Field(7, ge=0, le=365)  # between two audits of all rows
-    automation: bool = False  # whether sensors and the schedule are on unless the UI says otherwise
-    schedule: str = "0 6 * * *"  # cron, of the daily refresh, in the
-    timezone: str = "UTC"
-    # of the newest event and of the last refresh
-    max_age_hours: float | None = Field(None, ge=0.1, le=87_600)
-    alert_webhook: SecretStr | None = None  # whoever knows its URL can write to the channel
-    ui_url: str = "http://127.0.0.1:3000"  # where the links in alerts go
+    automation: bool = False  # the initial state of sensors and the schedule
+    schedule: str = "0 6 * * *"  # of the daily refresh, as cron
+    timezone: str = "UTC"  # of the schedule
+    max_age_hours: float | None = Field(None, ge=0.1, le=87_600)  # of refreshes and newest event
+    alert_webhook: SecretStr | None = None  # secret: its URL lets anyone post to the channel
+    ui_url: str = "http://127.0.0.1:3000"  # for the links in alerts
 
     @model_validator(mode="after")
     def _both_sources_or_none(self) -> Self:
@@ -126,26 +121,26 @@ class Settings(Environment):
     def _export_of_duckdb(self) -> Self:
         if self.export_path and self.target != "duckdb":
             raise ValueError(
-                "SPARKIFY_EXPORT_PATH is for DuckDB, whose readers and runs wait for each other. "
-                "Those of Redshift do not: unset it, and let them read the tables"
+                "SPARKIFY_EXPORT_PATH is only for DuckDB, where readers and runs block each other. "
+                "On Redshift they do not: unset it, and let readers query the tables"
             )
         return self
 
 
 class RedshiftSettings(Environment):
-    """Where a Redshift warehouse is and how to log in, each as a variable `REDSHIFT_<NAME>`."""
+    """The variables `REDSHIFT_<NAME>`: where the warehouse is and how to log in."""
 
     model_config = SettingsConfigDict(env_prefix="REDSHIFT_")
     is_prefix_shared = True
 
-    host: str | None = None  # IAM can look it up
+    host: str | None = None  # optional with IAM, which looks it up
     port: int = Field(5439, ge=1, le=65_535)
     database: str = "dev"
     schema_name: str = Field("sparkify", validation_alias="REDSHIFT_SCHEMA")
     user: str | None = None
     password: SecretStr | None = None
     secret: str | None = None  # in Secrets Manager, instead of user and password
-    cluster: str | None = None  # instead of a password, for IAM: this or the workgroup
+    cluster: str | None = None  # with IAM: this or the workgroup
     workgroup: str | None = None
     region: str | None = None  # of the cluster or workgroup
     sslmode: Literal["verify-full", "verify-ca"] = "verify-full"
@@ -155,7 +150,7 @@ class RedshiftSettings(Environment):
 
     @property
     def address(self) -> str:
-        """Where the tables are, without any secret."""
+        """Where the tables are, without a secret."""
         place = self.host or self.cluster or self.workgroup
         return f"{self.database}.{self.schema_name} on {place}"
 

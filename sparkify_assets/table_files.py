@@ -1,8 +1,4 @@
-"""Reads one file of `sql/`: the whole contract of a table, or a check; sqlglot parses both.
-
-A table's name, layer, columns, keys, references, upstream tables and descriptions come from its
-file. What other files say is not looked at here, but in `catalog.py`.
-"""
+"""Reads one file of `sql/` into a `Table` or a `Check`; `catalog.py` looks at other files."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,9 +10,16 @@ from sqlglot.optimizer.scope import traverse_scope
 from sparkify_assets.dialect import DIALECT, Header, spelled, statements_of, ties_in, wrong
 from sparkify_assets.tables import Check, Column, Reference, Table
 
-VIOLATION = "violating row"  # what a check counts, if its file says nothing else
+VIOLATION = "violating row"  # the default unit of a check
 ROWS, COPIES = "COUNT(*)", "COALESCE(SUM(copies), 0)"  # how violations are counted
-KEY_TYPES = ("VARCHAR", "SMALLINT", "INTEGER", "BIGINT", "DATE", "TIMESTAMP")  # as text and back
+KEY_TYPES = (
+    "VARCHAR",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "DATE",
+    "TIMESTAMP",
+)  # survive a cast to text
 ENCODE = exp.EncodeColumnConstraint
 UNDERSTOOD = exp.NotNullColumnConstraint | exp.PrimaryKeyColumnConstraint | ENCODE
 
@@ -31,7 +34,7 @@ def _tables_read(query: exp.Expr, path: Path) -> set[str]:
 
 
 def read_check(path: Path, content: str) -> Check:
-    """A check; raises SparkifyError, with path and line, if its file is none."""
+    """Reads a check; raises SparkifyError with path and line if the file is wrong."""
     table, _, name = path.stem.partition("__")
     statements = statements_of(path, content)
     if not name:
@@ -54,15 +57,13 @@ def read_check(path: Path, content: str) -> Check:
 
 
 def read_table(path: Path, content: str, checks: tuple[Check, ...]) -> Table:
-    """A table with its checks; raises SparkifyError, with path and line, if its file is none."""
+    """Reads a table; raises SparkifyError with path and line if the file is wrong."""
     (create, _), *fillings = statements_of(path, content) or [(exp.null(), "")]
     schema = create.this
     if not isinstance(create, exp.Create) or not isinstance(schema, exp.Schema):
         raise wrong(path, "expected CREATE TABLE with its columns as the first statement")
     if schema.this.name.lower() != path.stem:
-        raise wrong(
-            path, f"declares the table {schema.this.name}: the file and its table have one name"
-        )
+        raise wrong(path, f"declares the table {schema.this.name}: name file and table alike")
     header = Header.of(create.comments)
     primary_key, columns = _read_columns(schema, path)
     is_repair = "repaired in python" in header.directives
@@ -84,12 +85,12 @@ def read_table(path: Path, content: str, checks: tuple[Check, ...]) -> Table:
     key, ties, ways = ties_in(header.directives.get("maintained by", ""), path)
     kept = [c for c in columns if not c.nullable and c.type.startswith(KEY_TYPES)]
     if key and key not in (column.name for column in kept):
-        raise wrong(path, f"maintained by: {key} is no NOT NULL column that can be a key")
+        raise wrong(path, f"maintained by: {key} is not a NOT NULL column of a type for keys")
     tied = {*ties, *ways, *(by for by, _, _ in ways.values())}
     if (ties and not key and not is_repair) or {by for by, _, _ in ways.values()} - ties.keys():
         raise wrong(path, "maintained by: expected column = table.column for each table on a way")
     if unread := sorted(tied - reads - others):
-        raise wrong(path, f"maintained by: {', '.join(unread)} is not read here")
+        raise wrong(path, f"maintained by: the query does not read {', '.join(unread)}")
     shown_rows, _, of = header.directives.get("show rows", "0").partition(" of ")
     names = [column.name for column in columns]
     shown_columns = tuple(of.replace(",", " ").split()) or tuple(names)
@@ -100,7 +101,7 @@ def read_table(path: Path, content: str, checks: tuple[Check, ...]) -> Table:
         raise wrong(path, f"plots {plots!r}: expected a column, and a primary key of one column")
     person = tuple(header.directives.get("a person", "").lower().replace(",", " ").split())
     if unknown := sorted(set(person) - set(names)):
-        raise wrong(path, f"a person: {', '.join(unknown)} is no column")
+        raise wrong(path, f"a person: there is no column {', '.join(unknown)}")
     sort_key = create.find(exp.SortKeyProperty)
     parts = [path.name, content, *(part for c in checks for part in (c.path.name, c.text))]
     return Table(
@@ -131,7 +132,7 @@ def read_table(path: Path, content: str, checks: tuple[Check, ...]) -> Table:
 
 
 def _without_keys(create: exp.Create, columns: Sequence[Column]) -> str:
-    """The statement that creates a table: Redshift would not enforce its keys, but trust them."""
+    """CREATE TABLE without keys, which Redshift would trust but not enforce."""
     bare = create.copy()
     definitions = list(bare.find_all(exp.ColumnDef))
     for definition, column in zip(definitions, columns, strict=True):
@@ -145,7 +146,7 @@ def _without_keys(create: exp.Create, columns: Sequence[Column]) -> str:
 
 
 def _query_of(insert: exp.Expr, path: Path, columns: Sequence[Column]) -> exp.Query:
-    """The query of the INSERT; an error unless it fills the declared columns in order."""
+    """The query of an INSERT; raises unless it fills the declared columns in order."""
     if not isinstance(insert, exp.Insert) or not isinstance(insert.expression, exp.Query):
         raise wrong(path, "expected INSERT INTO ... SELECT as the second statement")
     target = insert.this
@@ -153,7 +154,7 @@ def _query_of(insert: exp.Expr, path: Path, columns: Sequence[Column]) -> exp.Qu
     named = [c.name.lower() for c in target.expressions] if isinstance(target, exp.Schema) else None
     selected = [c.lower() for c in insert.expression.named_selects]
     if insert.find(exp.Table).name.lower() != path.stem:  # type: ignore[union-attr]
-        raise wrong(path, f"the INSERT fills another table than {path.stem}")
+        raise wrong(path, f"the INSERT fills another table, not {path.stem}")
     for which, found in (("INSERT INTO names", named), ("SELECT gives", selected)):
         if found != declared:
             raise wrong(
@@ -172,7 +173,7 @@ def _read_columns(schema: exp.Schema, path: Path) -> tuple[tuple[str, ...], tupl
     for constraint in schema.find_all(exp.Constraint, exp.ColumnConstraintKind):
         if not isinstance(constraint, UNDERSTOOD):
             said = constraint.sql(DIALECT, comments=False)
-            raise wrong(path, f"nothing heeds {said}: declare keys and NOT NULL, without a name")
+            raise wrong(path, f"{said} has no effect: declare only keys and NOT NULL, unnamed")
     primary_key: list[str] = []
     references: dict[str, Reference] = {}
     required = set[str]()
@@ -196,8 +197,8 @@ def _read_columns(schema: exp.Schema, path: Path) -> tuple[tuple[str, ...], tupl
             raise wrong(path, f"column {definition.name} has no type")
         if (spelling := spelled(definition.kind)) is None:
             said = definition.kind.sql(DIALECT)
-            raise wrong(path, f"column {name}: not both engines have the type {said}")
-        # the last column's comment hangs on nodes below it, sometimes on two of them
+            raise wrong(path, f"column {name}: the engines do not share the type {said}")
+        # sqlglot attaches the last column's comment to nodes below it, sometimes to two
         comments = dict.fromkeys(c.strip() for n in definition.walk() for c in n.comments or [])
         nullable = name not in required and name not in primary_key
         columns.append(
@@ -209,7 +210,7 @@ def _read_columns(schema: exp.Schema, path: Path) -> tuple[tuple[str, ...], tupl
     if twice := sorted({n for n in names if names.count(n) > 1}):
         raise wrong(path, f"declares {', '.join(twice)} twice")
     if nowhere := sorted({*primary_key, *references} - set(names)):
-        raise wrong(path, f"a key names {', '.join(nowhere)}, which is no column")
+        raise wrong(path, f"a key names {', '.join(nowhere)}, which is not a column")
     return tuple(primary_key), tuple(columns)
 
 

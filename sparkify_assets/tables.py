@@ -1,7 +1,6 @@
-"""What `sql/` declares: tables with their columns, keys, references and checks.
+"""The data classes for what `sql/` declares: tables, columns, references and checks.
 
-How a file is read into one is the business of `table_files.py`, how all of them depend on each
-other of `catalog.py`. Nothing here knows an engine, Dagster or a particular table.
+`table_files.py` reads them from files, `catalog.py` puts the tables together.
 """
 
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import NamedTuple
 
 
 class Reference(NamedTuple):
-    """The column of another table that a column refers to."""
+    """The column of another table that a column references."""
 
     table: str
     column: str
@@ -18,7 +17,7 @@ class Reference(NamedTuple):
 
 @dataclass(frozen=True)
 class Column:
-    """A declared column: `key` is the spelling in the file, `name` what SQL makes of it."""
+    """A declared column: `key` as spelled in the file, and `name` in lower case."""
 
     name: str
     key: str
@@ -30,12 +29,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Check:
-    """A file `sql/checks/<table>__<name>.sql`: its query returns violations, each one a `unit`.
+    """A file `sql/checks/<table>__<name>.sql`, whose query returns violations.
 
-    Its header says `-- severity: warn` or error (then it is `blocking`), `-- counts: <unit>`, and
-    `-- on: new rows` or all rows: by default a blocking check on tables that are tied looks at the
-    rows that are written, and any other one at all rows, as a warning stands as long as they do.
-    A row with a column `copies` stands for that many violations; `count` is SQL over the rows.
+    Directives: `-- severity: warn` or error (`blocking`, the default); `-- counts: <unit>`, what a
+    violation is called; `-- on: new rows` or all rows (`rows`). By default a blocking check that
+    reads only tied tables runs on the rows written, any other on all rows. A row with a column
+    `copies` counts as that many violations: `count` is the SQL that adds them up.
     """
 
     name: str
@@ -53,20 +52,18 @@ class Check:
 
 @dataclass(frozen=True)
 class Table:
-    """One file of `sql/`, read.
+    """One file of `sql/`.
 
-    `create` is the statement that creates the table, without keys. `insert` is the one that fills a
-    derived table; `suspects` the query for the texts that a table of repairs is made of; `source`
-    the name of what a staging table is loaded from. A table with none of these three is a ledger
-    that the loading itself writes.
-    `shown_rows` is how many of its first rows (by sort key) a run shows as its answer, with their
-    `shown_columns`; `plots` is the column whose values Dagster plots over time, a line for each row
-    by its primary key. `person` are the columns that tell who somebody is: the id, and the names.
-    `reads` are the tables it is made from, `upstream` those that its checks and
-    references need as well.
-    Its rows with one value of the column `key` are made from those rows of a tied table in which
-    the expression in `ties` has this value. What changes in a table of `ways` (its own expression
-    comes last) reaches them by way of the rows of a tied one: its name and an expression on it.
+    `create` is its CREATE TABLE without keys. Its rows come from one of three: `insert`, the INSERT
+    of a derived table; `suspects`, the query for texts to repair; `source`, the name of a staging
+    table's source. A table with none of these is a ledger that this program writes itself.
+    A run shows its first `shown_rows` by sort key with their `shown_columns`. Dagster plots the
+    column `plots`, one line per primary key. `person` has the columns that identify a person: the
+    id, then names. `reads` are the tables it is made from; `upstream` adds those that its checks
+    and references need.
+    The rows with a given value of `key` are made only from those rows of each tied table whose
+    expression in `ties` has that value. `ways` maps other tables to (a tied table, an expression
+    on it, an expression on the other): rows with equal values change together.
     """
 
     name: str
@@ -95,10 +92,10 @@ class Table:
 
     @property
     def references(self) -> dict[str, Reference]:
-        """What each referring column refers to."""
+        """The references by column name."""
         return {c.name: c.references for c in self.columns if c.references}
 
     @property
     def required(self) -> tuple[str, ...]:
-        """Columns that are never null: NOT NULL and the primary key."""
+        """The NOT NULL columns, which include the primary key."""
         return tuple(c.name for c in self.columns if not c.nullable)

@@ -333,7 +333,7 @@ def test_a_wrong_address_is_not_repeated(monkeypatch: pytest.MonkeyPatch, addres
     monkeypatch.setenv("SPARKIFY_ALERT_WEBHOOK", address)
     with pytest.raises(SparkifyError) as raised:
         Settings.from_environment()
-    assert "SPARKIFY_ALERT_WEBHOOK is wrong: it is no http address" in str(raised.value)
+    assert "SPARKIFY_ALERT_WEBHOOK is wrong: it is not an http URL" in str(raised.value)
     assert SECRET not in str(raised.value)
     assert raised.value.__cause__ is None
 

@@ -59,7 +59,7 @@ BAD_FILES = {
     "another target": (
         "star/bad.sql",
         "CREATE TABLE bad (a INTEGER); INSERT INTO users (a) SELECT u.user_id AS a FROM time AS u;",
-        "the INSERT fills another table than bad",
+        "the INSERT fills another table, not bad",
     ),
     "a third statement": (
         "star/bad.sql",
@@ -113,13 +113,13 @@ BAD_FILES = {
         "star/bad.sql",
         "-- One.\n-- maintained by: a = users.user_id\n"
         "CREATE TABLE bad (a INTEGER); INSERT INTO bad (a) SELECT u.user_id AS a FROM users AS u;",
-        "maintained by: a is no NOT NULL column that can be a key",
+        "maintained by: a is not a NOT NULL column of a type for keys",
     ),
     "maintained by what it does not read": (
         "star/bad.sql",
         "-- One.\n-- maintained by: a = time.hour\nCREATE TABLE bad (a INTEGER NOT NULL); "
         "INSERT INTO bad (a) SELECT u.user_id AS a FROM users AS u;",
-        "maintained by: time is not read here",
+        "maintained by: the query does not read time",
     ),
     "maintained by a column that there is not": (
         "star/bad.sql",
@@ -147,7 +147,7 @@ BAD_FILES = {
         "-- One.\n-- maintained by: a = songs.duration\n"
         "CREATE TABLE bad (a DOUBLE PRECISION NOT NULL); "
         "INSERT INTO bad (a) SELECT s.duration AS a FROM songs AS s;",
-        "a is no NOT NULL column that can be a key",
+        "a is not a NOT NULL column of a type for keys",
     ),
     "maintained by no equality": (
         "star/bad.sql",
@@ -206,14 +206,14 @@ def test_a_bad_file_is_refused_with_its_path_and_reason(platform: Platform, case
 
 REFUSED = {
     **{
-        f"a INTEGER, B {kind}": f"column b: not both engines have the type {kind}"
+        f"a INTEGER, B {kind}": f"column b: the engines do not share the type {kind}"
         for kind in (
             *("SUPER", "GEOMETRY", "GEOGRAPHY", "HLLSKETCH", "VARBYTE", "VARBYTE(9)", "UUID"),
             *("INTERVAL YEAR TO MONTH", "INTERVAL DAY TO SECOND", "TIMESTAMP(3)", "INTEGER[]"),
         )
     },
     **{
-        f"a INTEGER{constraint}": f"nothing heeds {constraint.strip(', ')}: declare keys and NOT"
+        f"a INTEGER{constraint}": f"{constraint.strip(', ')} has no effect: declare only keys"
         for constraint in (
             *(" UNIQUE", " DEFAULT 1", " CHECK (a > 1)", " IDENTITY(0, 1)"),
             *(", UNIQUE (a)", ", CONSTRAINT of_bad PRIMARY KEY (a)"),
@@ -242,7 +242,7 @@ MISTAKES = {
     ),
     "u.user_id AS a\nFROM users AS u\nWHERE u.level IN (1, 2)": "5: compares text with a number",
     "t.hour AS a\nFROM time AS t\nWHERE t.start_time BETWEEN 1 AND 2": "5: compares a time with",
-    "u.level AS a\nFROM users AS u": "3: the column a is a number, and the query gives text",
+    "u.level AS a\nFROM users AS u": "3: the column a is a number, but the query returns text",
 }
 
 

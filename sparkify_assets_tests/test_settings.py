@@ -54,8 +54,8 @@ def test_a_blank_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch, blank
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"TARGET": "redshift", "EXPORT_PATH": "export"}, "SPARKIFY_EXPORT_PATH is for DuckDB"),
-        ({"EXPORT_PATH": "s3://bucket/export"}, "it names no folder of this machine"),
+        ({"TARGET": "redshift", "EXPORT_PATH": "export"}, "SPARKIFY_EXPORT_PATH is only for DuckDB"),
+        ({"EXPORT_PATH": "s3://bucket/export"}, "it is not a folder on this machine"),
     ],
 )
 def test_an_export_is_of_duckdb_and_to_this_machine(
@@ -84,11 +84,11 @@ def test_a_path_may_name_anything_here(monkeypatch: pytest.MonkeyPatch, path: st
         ({"SPARKIFY_MAX_REJECTED_SHARE": "few"}, "SPARKIFY_MAX_REJECTED_SHARE is wrong: input"),
         ({"SPARKIFY_MAX_REJECTED_SHARE": "nan"}, "SPARKIFY_MAX_REJECTED_SHARE is wrong: input"),
         ({"SPARKIFY_SAMPLE_SCALE": "2"}, "SPARKIFY_SAMPLE_SCALE is not a variable of Sparkify[.]"),
-        ({"SPARKIFY_DUCKDB_PATH": ":memory:"}, "SPARKIFY_DUCKDB_PATH is wrong: it names no"),
-        ({"SPARKIFY_DUCKDB_PATH": "md:cloud"}, "SPARKIFY_DUCKDB_PATH is wrong: it names no"),
-        ({"SPARKIFY_DUCKDB_PATH": "caf\udce9"}, "SPARKIFY_DUCKDB_PATH is wrong: .* no UTF-8 text"),
-        ({"SPARKIFY_REPORT_PATH": "s3://b/r.html"}, "SPARKIFY_REPORT_PATH is wrong: it names no"),
-        ({"SPARKIFY_REPORT_PATH": "a\x1b[31m"}, "SPARKIFY_REPORT_PATH is wrong: it holds control"),
+        ({"SPARKIFY_DUCKDB_PATH": ":memory:"}, "SPARKIFY_DUCKDB_PATH is wrong: it is not the path"),
+        ({"SPARKIFY_DUCKDB_PATH": "md:cloud"}, "SPARKIFY_DUCKDB_PATH is wrong: it is not the path"),
+        ({"SPARKIFY_DUCKDB_PATH": "caf\udce9"}, "SPARKIFY_DUCKDB_PATH is wrong: .* not UTF-8 text"),
+        ({"SPARKIFY_REPORT_PATH": "s3://b/r.html"}, "SPARKIFY_REPORT_PATH is wrong: it is not the path"),
+        ({"SPARKIFY_REPORT_PATH": "a\x1b[31m"}, "SPARKIFY_REPORT_PATH is wrong: it contains control"),
         (
             {"SPARKIFY_LOG_DATA": "logs"},
             "only one of SPARKIFY_SONG_DATA and SPARKIFY_LOG_DATA is set",
@@ -130,7 +130,7 @@ def test_an_address_that_is_none_is_not_repeated(
     monkeypatch.setenv("SPARKIFY_SONG_DATA", "songs")
     monkeypatch.setenv("SPARKIFY_LOG_DATA", "logs")
     monkeypatch.setenv(f"SPARKIFY_{variable}", address)
-    said = f"SPARKIFY_{variable} is wrong: it names no folder and no s3://bucket/folder"
+    said = f"SPARKIFY_{variable} is wrong: it is neither a folder nor s3://bucket/folder"
     with pytest.raises(SparkifyError, match=said) as error:
         Settings.from_environment()
     assert "secret-word" not in str(error.value)
@@ -193,18 +193,18 @@ def test_ways_into_redshift(monkeypatch: pytest.MonkeyPatch, variables: dict[str
         ({"REDSHIFT_WORKGROUP": "w"}, "choose one way to log in: .*, or REDSHIFT_WORKGROUP"),
         ({"REDSHIFT_SSLMODE": "prefer"}, "REDSHIFT_SSLMODE is wrong: input should be 'verify-f"),
         ({"REDSHIFT_PORT": "https"}, "REDSHIFT_PORT is wrong: input should be a valid integer"),
-        ({"REDSHIFT_SCHEMA": "Music"}, "REDSHIFT_SCHEMA is wrong: it is not lower-case"),
+        ({"REDSHIFT_SCHEMA": "Music"}, "REDSHIFT_SCHEMA is wrong: it may have only lower-case"),
         (
             {"REDSHIFT_COPY_ROLE": "aws_access_key_id=a;aws_secret_access_key=secret-word"},
             "REDSHIFT_COPY_ROLE is wrong: it is neither the ARN of a role",
         ),
-        ({"REDSHIFT_HOST": "etl:secret-word@host"}, "REDSHIFT_HOST is wrong: it is not the name"),
-        ({"REDSHIFT_HOST": "jdbc://host/dev"}, "REDSHIFT_HOST is wrong: it is not the name"),
-        ({"REDSHIFT_HOST": "host secret-word"}, "REDSHIFT_HOST is wrong: it is not the name"),
+        ({"REDSHIFT_HOST": "etl:secret-word@host"}, "REDSHIFT_HOST is wrong: it must be a host name"),
+        ({"REDSHIFT_HOST": "jdbc://host/dev"}, "REDSHIFT_HOST is wrong: it must be a host name"),
+        ({"REDSHIFT_HOST": "host secret-word"}, "REDSHIFT_HOST is wrong: it must be a host name"),
         ({"REDSHIFT_SSLMODE": "secret-word"}, "REDSHIFT_SSLMODE is wrong: input should be"),
         ({"REDSHIFT_PORT": "secret-word"}, "REDSHIFT_PORT is wrong: input should be"),
-        ({"REDSHIFT_SCHEMA": "secret-word"}, "REDSHIFT_SCHEMA is wrong: it is not lower-case"),
-        ({"REDSHIFT_USER": "secret-word\n"}, "REDSHIFT_USER is wrong: it holds control char"),
+        ({"REDSHIFT_SCHEMA": "secret-word"}, "REDSHIFT_SCHEMA is wrong: it may have only lower-case"),
+        ({"REDSHIFT_USER": "secret-word\n"}, "REDSHIFT_USER is wrong: it contains control char"),
     ],
 )
 def test_a_wrong_setting_of_redshift_is_named(
