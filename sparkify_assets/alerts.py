@@ -1,7 +1,7 @@
-"""Tells a channel that a run failed, or that a check warns for the first time.
+"""Sends an alert to a channel when a run fails, or a check starts to warn.
 
-An alert names assets, checks and counts, never a value of the data, and links to the run. Dagster's
-daemon watches the runs, however they were started.
+An alert names assets, checks and counts, never data, and links to the run. Dagster's daemon watches
+all runs, however they were started.
 """
 
 import json
@@ -22,7 +22,7 @@ from sparkify_assets.wording import counted
 
 SEND_SECONDS = 10
 WATCH_SECONDS = 20
-EARLIER_RUNS = 100  # in which a check is looked up
+EARLIER_RUNS = 100  # searched for the previous result of a check
 EVENTS = {
     dg.DagsterEventType.ASSET_CHECK_EVALUATION,
     dg.DagsterEventType.STEP_FAILURE,
@@ -31,38 +31,34 @@ EVENTS = {
 
 
 def alerts(settings: Settings) -> list[dg.SensorDefinition]:
-    """Sensors that tell SPARKIFY_ALERT_WEBHOOK how runs ended; none if it is not set."""
+    """The sensors that post to SPARKIFY_ALERT_WEBHOOK; none if it is not set."""
     webhook = settings.alert_webhook
     if webhook is None:
         return []
 
-    def told_of(name: str, status: dg.DagsterRunStatus, description: str) -> dg.SensorDefinition:
+    def sensor(name: str, status: dg.DagsterRunStatus, description: str) -> dg.SensorDefinition:
         @dg.run_status_sensor(
             name=name,
             run_status=status,
-            monitor_all_code_locations=True,  # runs from a command line belong to none
+            monitor_all_code_locations=True,  # runs from a command line have none
             minimum_interval_seconds=WATCH_SECONDS,
             default_status=dg.DefaultSensorStatus.RUNNING,
             description=description,
         )
-        def tell(context: dg.RunStatusSensorContext) -> None:
+        def alert(context: dg.RunStatusSensorContext) -> None:
             if text := alert_of(context.instance, context.dagster_run, settings.ui_url.rstrip("/")):
                 send(webhook.get_secret_value(), text, context.log)
 
-        return tell
+        return alert
 
     return [
-        told_of("failed_runs", dg.DagsterRunStatus.FAILURE, "Sends an alert for each failed run."),
-        told_of(
-            "new_warnings",
-            dg.DagsterRunStatus.SUCCESS,
-            "Sends an alert when a check warns that did not warn in the run before.",
-        ),
+        sensor("failed_runs", dg.DagsterRunStatus.FAILURE, "Sends an alert for each failed run."),
+        sensor("new_warnings", dg.DagsterRunStatus.SUCCESS, "Alerts when a check starts to warn."),
     ]
 
 
 def alert_of(instance: dg.DagsterInstance, run: dg.DagsterRun, ui_url: str) -> str | None:
-    """The alert of a run that has ended; None where there is nothing to tell."""
+    """The text of the alert for a finished run; None if it needs none."""
     failed = run.status == dg.DagsterRunStatus.FAILURE
     found, ends = [], []
     for log in instance.all_logs(run.run_id, of_type=EVENTS):
@@ -97,7 +93,7 @@ def _told(check: dg.AssetCheckEvaluation) -> str:
 
 
 def _warns_first(instance: dg.DagsterInstance, check: dg.AssetCheckEvaluation, run_id: str) -> bool:
-    """Whether the check passed when it was evaluated before this run, or never was."""
+    """Whether the check passed the last time before this run, or had never run."""
     completed = set(COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES)
     history = instance.event_log_storage.get_asset_check_execution_history(
         check.asset_check_key, limit=EARLIER_RUNS, status=completed
@@ -108,12 +104,12 @@ def _warns_first(instance: dg.DagsterInstance, check: dg.AssetCheckEvaluation, r
 
 
 def send(webhook: str, text: str, log: Logger) -> None:
-    """Posts a text as Slack, Teams and Mattermost take it; logs it if that fails."""
+    """Posts a text in the format of Slack, Teams and Mattermost; logs it if that fails."""
     body = json.dumps({"text": text}).encode()
     request = Request(webhook, body, {"Content-Type": "application/json"})  # noqa: S310
     try:
         with urlopen(request, timeout=SEND_SECONDS):  # noqa: S310
             log.info("The alert was sent.")
-    except (OSError, HTTPException, ValueError) as error:  # its text may hold the address
+    except (OSError, HTTPException, ValueError) as error:  # its text may contain the secret URL
         kind = getattr(error, "code", None) or type(error).__name__
-        log.warning(f"SPARKIFY_ALERT_WEBHOOK did not take an alert ({kind}): {text}")
+        log.warning(f"SPARKIFY_ALERT_WEBHOOK did not accept an alert ({kind}): {text}")

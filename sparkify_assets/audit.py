@@ -1,8 +1,7 @@
-"""Turns what a table declares into audits: queries that return what violates it.
+"""Turns a table's declarations into audits: queries that return violations.
 
-Neither engine is told of keys: DuckDB would stop at the first violation, and Redshift would enforce
-nothing and believe them, in an audit as well. So every declared key is proved here, before the
-table is published. What a failed audit does is said in `publishing.py`.
+Keys are not declared to the engines: DuckDB would stop at the first violation, and Redshift would
+trust them without enforcing them, even in an audit. `publishing.py` acts on the results.
 """
 
 from collections.abc import Sequence
@@ -20,10 +19,10 @@ SAMPLES = 3
 
 @dataclass(frozen=True)
 class Audit:
-    """A named query that returns what violates a rule; `remedy` says what to do then.
+    """A named query that returns violations; `remedy` says what to do about them.
 
-    `unit` names one violation, and `count` is their number, over the rows of the query. One that
-    `is_partial` proves of some rows of the table what it proves of all.
+    `unit` names one violation, and `count` is the SQL that counts them. An audit that `is_partial`
+    may run on only the rows written.
     """
 
     name: str
@@ -46,17 +45,17 @@ class AuditResult:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing violates the rule."""
+        """Whether there are no violations."""
         return not self.violations
 
     @property
     def found(self) -> str:
-        """The violations, counted in their own unit."""
+        """The number of violations with its unit."""
         return counted(self.violations, self.audit.unit)
 
     @property
     def sentence(self) -> str:
-        """What was found, with samples."""
+        """The result in words, with samples."""
         samples = "; ".join(
             ", ".join(f"{name} = {as_text(value)}" for name, value in row.items())
             for row in self.samples
@@ -68,7 +67,7 @@ class AuditResult:
 
 
 def audits_of(table: Table) -> list[Audit]:
-    """Every audit that a table's file asks for."""
+    """Every audit that a table's file asks for; raises SparkifyError if two share a name."""
     audits = []
     if not table.may_be_empty:
         query = f"SELECT COUNT(*) AS row_count FROM {quote(table.name)} HAVING COUNT(*) = 0"
@@ -90,14 +89,14 @@ def audits_of(table: Table) -> list[Audit]:
     names = [audit.name for audit in audits]
     if twice := {name for name in names if names.count(name) > 1}:
         raise SparkifyError(
-            f"sql/checks/{table.name}__{twice.pop()}.sql: {table.path} asks for a check of that "
-            "name already. Give it another."
+            f"sql/checks/{table.name}__{twice.pop()}.sql: {table.path} has a check of that name "
+            "already. Choose another name."
         )
     return audits
 
 
 def run_audits(session: Session, audits: Sequence[Audit]) -> list[AuditResult]:
-    """Counts and samples what violates each audit, in the session's view of the tables."""
+    """Runs audits in a session; raises SparkifyError if a query fails."""
     results = []
     for audit in audits:
         violating = f"FROM (\n{audit.query}\n) AS violating"
@@ -121,7 +120,7 @@ def _null_keys(table: Table) -> Audit:
 
 
 def _unique_key(table: Table) -> Audit:
-    """No group is made before the rows are numbered: who believes in the key would leave it out."""
+    """Numbers the rows first: a planner that trusts the key would skip a plain GROUP BY."""
     keys = ", ".join(map(quote, table.primary_key))
     return Audit(
         "unique_key",
@@ -157,7 +156,7 @@ def _foreign_keys(table: Table) -> Audit:
 def _files_read(table: Table) -> Audit:
     return Audit(
         "files_read",
-        "Every file that holds something gave at least one row; rejected_records says why not.",
+        "Every file with content gave at least one row; rejected_records says why not.",
         "SELECT uri, bytes, rows_rejected FROM load_history "
         f"WHERE table_name = '{table.name}' AND rows_loaded = 0 AND rows_rejected > 0",
         blocking=False,
@@ -167,7 +166,7 @@ def _files_read(table: Table) -> Audit:
 
 
 def _records_accounted(table: Table) -> Audit:
-    """The balances of loading: what was read is kept, and the ledger agrees with the tables."""
+    """Every record read is kept, and the ledger agrees with the tables."""
     history = f"FROM load_history WHERE table_name = '{table.name}'"
     return Audit(
         "records_accounted",
@@ -182,6 +181,6 @@ def _records_accounted(table: Table) -> Audit:
         "OR rows_loaded <> rows_found OR rows_rejected <> rejected_found",
         unit="wrong balance",
         is_partial=False,
-        remedy="If somebody changed the rows of these tables, load all anew: "
+        remedy="If someone changed the rows of these tables, load everything again: "
         f"{launch_command(table.name, full_reload=True)}",
     )

@@ -1,6 +1,6 @@
-"""What was found in an object and in a load: records, rows, rejected records, unexpected keys.
+"""Counts what `reading.py` finds in objects and loads: records, rows, rejections, unknown keys.
 
-What is kept of one object is bounded, whatever it holds. Objects are read in `reading.py`.
+Memory per object is bounded.
 """
 
 from dataclasses import dataclass, field, fields
@@ -15,12 +15,12 @@ from sparkify_assets.values import json_columns, json_text
 from sparkify_assets.wording import counted
 
 MEMBER = "!/"  # between the URI of an archive and the name of a member
-MOST_KEPT_BYTES = 128 * 1024 * 1024  # of records rejected in one object
+MOST_KEPT_BYTES = 128 * 1024 * 1024  # of rejected records per object
 REJECTION_BYTES = 1024  # of a rejection without its text
 SAMPLES = 3
-MOST_KEYS = 1_000  # that are counted one by one
+MOST_KEYS = 1_000  # counted one by one
 SHOWN = 40  # characters of a key and of its example
-TYPICAL_RECORD_BYTES = 500  # if a load has no sound record to compare with
+TYPICAL_RECORD_BYTES = 500  # assumed if a load has no sound record
 
 
 def _named(name: str) -> Any:
@@ -29,9 +29,9 @@ def _named(name: str) -> Any:
 
 @dataclass(kw_only=True)
 class Counts:
-    """Figures, each shown in Dagster under the name beside it; sizes are in bytes.
+    """Counts, with the names under which Dagster shows them; sizes are in bytes.
 
-    `unpacked` is what was read; `texts` are rejected texts that may hold many records.
+    `unpacked` is the size read; `texts` are rejected texts that may contain many records.
     """
 
     records: int = _named("records_read")
@@ -45,9 +45,9 @@ class Counts:
 
 @dataclass
 class ReadObject(Counts):
-    """What became of an object, which is a file or the member `name` of an archive.
+    """The result of reading an object: a file, or the member `name` of an archive.
 
-    `size` is in bytes, as stored; `head` its first bytes; `line` the number of the next line.
+    `size` is in bytes as stored; `head` has the first bytes; `line` is the next line's number.
     """
 
     object_id: int
@@ -62,17 +62,17 @@ class ReadObject(Counts):
 
     @property
     def uri(self) -> str:
-        """What load_history calls the object."""
+        """The object's URI in load_history."""
         return f"{self.file.uri}{MEMBER}{self.name}" if self.name else self.file.uri
 
     def add(self, block: bytes) -> bool:
-        """Counts a block that was read; returns whether it may hold records."""
+        """Counts a block; returns whether it may contain records."""
         self.unpacked += len(block)
         self.head = self.head or block[:MAX_RAW_BYTES]
         return something_else(self.head, BINARY) is None
 
     def reject(self, found: Found) -> None:
-        """Keeps a rejected record; beyond a bound, only its size."""
+        """Keeps a rejected record, or beyond a bound only its size."""
         if self.kept_bytes > MOST_KEPT_BYTES:
             last = self.rejections[-1]
             self.rejections[-1] = last._replace(size=last.size + found.size, is_record=False)
@@ -85,12 +85,12 @@ class ReadObject(Counts):
         self.rejections.append(found._replace(raw=raw, members=Members()))
 
     def conclude(self) -> None:
-        """Recognizes an object that is no JSON at all, and adds up what is rejected."""
+        """Recognizes an object that is not JSON at all, and adds up the rejections."""
         kind = something_else(self.head, BINARY) or something_else(self.head, TEXTS)
         why = f"it seems to be {kind}" if kind else ""
         if len(self.rejections) > 1 and not any(found.is_record for found in self.rejections):
             why = why or f"it holds no record: {self.rejections[0].reason}"
-        if why and not self.loaded:  # one finding, however many lines it has
+        if why and not self.loaded:  # one rejection for the whole object
             self.rejections, self.kept_bytes, self.records = [], 0, 1
             text = self.head.decode("utf-8", "surrogateescape")
             self.reject(Found(1, text, self.unpacked, f"not JSON: {why}"))
@@ -104,7 +104,7 @@ class ReadObject(Counts):
 
 @dataclass
 class Load(Counts):
-    """What a load found and did; `version` is that of all that the staging table now holds."""
+    """What a load found and did; `version` is a fingerprint of all objects in the table."""
 
     new: int = _named("objects_new")
     changed: int = _named("objects_changed")
@@ -121,11 +121,11 @@ class Load(Counts):
 
     @property
     def objects(self) -> int:
-        """Objects that were read."""
+        """The number of objects read."""
         return self.new + self.changed
 
     def add(self, address: str, found: ReadObject, *, is_changed: bool) -> None:
-        """Adds an object that was read."""
+        """Adds an object."""
         self.new += not is_changed
         self.changed += is_changed
         self.bytes += found.size
@@ -137,7 +137,7 @@ class Load(Counts):
             self.rejected_samples.append(printable(f"{address}, line {r.line}: {r.reason}"))
 
     def too_much_rejected(self, share: float, few: int) -> str:
-        """How many records were rejected, if more than a share and more than a few; otherwise "".
+        """A phrase with the rejected records if more than `share` and `few`; otherwise "".
 
         A text that could not be split into records counts as many as its size suggests.
         """
@@ -152,13 +152,13 @@ class Load(Counts):
 
 
 class Keys:
-    """Counts the records that have a key, and keeps an example of its values."""
+    """For each key, counts the records that have it and keeps an example of its values."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[int, object]] = {}
 
     def add(self, members: Members, records: int = 1) -> int:
-        """Counts records that have the keys of this one; returns those with a repeated key."""
+        """Counts records that all have these keys; returns how many repeat a key."""
         by_name = dict(members)
         for name, value in by_name.items():
             count, example = self._found.get(name, (0, None))
@@ -167,7 +167,7 @@ class Keys:
         return records if len(by_name) < len(members) else 0
 
     def unknown(self, table: Table) -> list[str]:
-        """The keys without a column in the table, each with its count and an example."""
+        """The keys without a column in the table, with counts and examples."""
         known = {column.key for column in json_columns(table)}
         return [
             f"{printable(name)[:SHOWN]} ({counted(records, 'record')}, "
@@ -177,6 +177,6 @@ class Keys:
         ]
 
     def missing(self, table: Table) -> list[str]:
-        """The keys of columns that no record has."""
+        """The keys of columns that occur in no record."""
         wanted = [column.key for column in json_columns(table)] if self._found else []
         return [key for key in wanted if key not in self._found]

@@ -1,8 +1,8 @@
-"""Loads a source into its staging table: decides what is new and keeps the history of it.
+"""Loads new and changed objects of a source into its staging table.
 
 `load_history` says which objects the staging table holds, and in which version. A load lists the
 source, reads what is new or changed, then writes rows, rejected records and history in one
-transaction. How a record becomes a row is decided in `reading.py`.
+transaction. `reading.py` turns records into rows.
 """
 
 import hashlib
@@ -28,15 +28,15 @@ from sparkify_assets.warehouse.base import Row, Session, Warehouse
 from sparkify_assets.warehouse.landing import Landing, insert_rows, landing_for
 from sparkify_assets.wording import launch_command
 
-BATCH_BYTES = 512 * 1024 * 1024  # on disk at the same time, beside one object of any size
-DISK_BLOCK = 4096  # what the smallest file takes
+BATCH_BYTES = 512 * 1024 * 1024  # on disk at once, unless one object is larger
+DISK_BLOCK = 4096  # a file takes at least this much
 PROGRESS_SECONDS = 5.0
-FEW_RECORDS = 10  # may always be rejected: a few bad lines do not mean a wrong source
+FEW_RECORDS = 10  # rejected records that are always allowed
 HISTORY = "load_history"
 
 
 class _Plan(NamedTuple):
-    """What a load has to do: rows of load_history to keep and to forget, and objects to read."""
+    """What a load must do: history rows to keep and to forget, and objects to read."""
 
     kept: dict[str, Row]
     forgotten: list[Row]
@@ -50,9 +50,9 @@ class _Plan(NamedTuple):
 def prepared_load(
     warehouse: Warehouse, catalog: Catalog, table: Table, source: Source, **options: Any
 ) -> Iterator["StagingLoad"]:
-    """A load whose objects were read while the warehouse was open to others.
+    """A load whose objects have been read, without a lock on the warehouse.
 
-    The warehouse is only asked what is new; `options` are the other fields of `StagingLoad`.
+    `options` are the other fields of `StagingLoad`.
     """
     with landing_for([table, *catalog.ledgers]) as landing:
         load = StagingLoad(catalog, table, source, landing, **options)
@@ -66,37 +66,37 @@ def prepared_load(
 
 @dataclass
 class StagingLoad:
-    """Brings a staging table up to what its source holds now.
+    """Updates a staging table from its source.
 
     New objects are loaded, changed ones replace exactly their own rows, vanished ones keep theirs.
-    The transaction that writes decides again what is new, and reads again if that is now different.
+    The writing transaction plans again, and reads again if the plan has changed.
 
     Raises:
-        SparkifyError: the source cannot be read, is another one than before, or holds too many
-            records that cannot be read.
+        SparkifyError: the source cannot be read, differs from the one loaded before, or has too
+            many unreadable records.
     """
 
-    catalog: Catalog  # where `load_history` and `rejected_records` are declared
+    catalog: Catalog
     table: Table
     source: Source
-    landing: Landing  # where rows of the table and of both ledgers land
-    max_rejected_share: float  # of this load's records, 0 to 1, that may be rejected
+    landing: Landing  # for the table and both ledgers
+    max_rejected_share: float  # of this load's records, 0 to 1
     run_id: str
-    log: Callable[[str], None]  # takes a line of progress now and then
-    prefix: str = ""  # a folder of the source; load and judge only what is in it
-    full_reload: bool = False  # forget all that was loaded, and load what is listed now
-    forget_user: int | None = None  # delete this user's records, and load none from now on
+    log: Callable[[str], None]  # for progress
+    prefix: str = ""  # look only at this folder of the source
+    full_reload: bool = False  # forget everything loaded, and load what is listed now
+    forget_user: int | None = None  # delete this user's records, and never load them again
 
     def __post_init__(self) -> None:
         """Lists the source."""
         self.prefix = self.prefix.strip("/")
         if self.prefix and self.full_reload:
             raise SparkifyError(
-                f"{self.table.name}: full_reload forgets all that was loaded, and prefix loads "
+                f"{self.table.name}: full_reload forgets everything loaded, and prefix loads "
                 "only a part. Choose one."
             )
         if self.forget_user is not None and not self.table.person:
-            raise SparkifyError(f"{self.table.name}: its file does not say who is a person")
+            raise SparkifyError(f"{self.table.name}: its file has no line -- a person: ...")
         self._started = time.monotonic()
         self._listed = {item.uri: item for item in self.source.objects(self.prefix)}
 
@@ -120,12 +120,12 @@ class StagingLoad:
                         self.log(f"{self.table.name}: read {read:,.1f} of {whole:,.1f} MB")
 
     def write(self, session: Session, upkeep: Upkeep) -> Load:
-        """Writes rows, rejected records and history, in the session's transaction."""
+        """Writes rows, rejected records and history in the session's transaction."""
         for ledger in [*self.catalog.ledgers, self.catalog.tables[FORGOTTEN_USERS]]:
             if difference := session.shape(ledger):
                 raise SparkifyError(
-                    f"{ledger.name} was made by another version of Sparkify: {difference}. Choose "
-                    "a new warehouse, or drop its tables and load everything again."
+                    f"{ledger.name} was created by another version of Sparkify: {difference}. "
+                    "Choose a new warehouse, or drop its tables and load everything again."
                 )
             if difference is None:
                 session.create(ledger)
@@ -161,7 +161,7 @@ class StagingLoad:
         return load
 
     def plan(self, session: Session) -> _Plan:
-        """What there is to do; an error if that would lose rows, or load some twice."""
+        """Plans the load; raises if it would lose rows or load some twice."""
         history = self._history(session)
         within = self.source.within(self.prefix)
         listed = {uri: self._listed.get(self._file_of(uri)) for uri in history}
@@ -169,7 +169,7 @@ class StagingLoad:
             u for u, item in listed.items() if item and item.version == history[u]["version"]
         }
         unchanged = {listed[uri] for uri in current}
-        # a member of another version is no longer in its archive, if that was read as it is now
+        # in an archive that was loaded in its present version, older members have vanished
         vanished = sorted(
             uri
             for uri, item in listed.items()
@@ -190,7 +190,7 @@ class StagingLoad:
         )
 
     def _keeping_what_left(self, plan: _Plan) -> _Plan:
-        """The plan, but members that are no longer in a changed archive keep their rows."""
+        """The plan, with the rows kept of members that are gone from a changed archive."""
         read = {one.uri for one in self._landed}
         left = {row["uri"]: row for row in plan.forgotten if row["uri"] not in read}
         return plan._replace(
@@ -209,39 +209,37 @@ class StagingLoad:
         return {row["uri"]: row for row in rows}
 
     def _must_rebuild(self, session: Session, history: dict[str, Row], vanished: list[str]) -> bool:
-        """Whether everything must be read again; an error if that would lose rows."""
+        """Whether everything must be read again; raises if that would lose rows."""
         name, source = self.table.name, self.source
         for root in sorted({row["source_root"] for row in history.values()} - {source.root}):
             if not root.startswith(SAMPLE):
                 now = f"{source.variable} now means {address_of(source.root)}"
                 if source.is_sample:
-                    now = "without SPARKIFY_SONG_DATA and SPARKIFY_LOG_DATA, the sample is meant"
+                    now = "without SPARKIFY_SONG_DATA and SPARKIFY_LOG_DATA the sample is loaded"
                 raise SparkifyError(
                     f"{name} was loaded from {address_of(root)}, but {now}. Loading both would "
-                    "double what is in both. Go back to the old source, choose another warehouse "
-                    "for the new one, or let it replace all that is here: dg launch --job reload"
+                    "load shared files twice. Go back to the old source, choose another warehouse "
+                    "for the new one, or replace everything here: dg launch --job reload"
                 )
             return True
-        if not history or (vanished and source.is_sample):  # or installed elsewhere by now
+        if not history or (vanished and source.is_sample):  # the sample of another version
             return True
         difference = session.shape(self.table)
         if difference == "":
             return False
-        problem = f"{name} has another shape than its file: {difference or 'it does not exist'}. "
+        problem = f"{name} differs from its file: {difference or 'it does not exist'}. "
         if self.prefix:
-            raise SparkifyError(
-                f"{problem}It must be loaded again as a whole: run this without a prefix."
-            )
+            raise SparkifyError(f"{problem}All of it must be loaded again: run without a prefix.")
         if vanished:
             raise SparkifyError(
-                f"{problem}It must be loaded again, but {len(vanished):,} loaded objects are no "
-                f"longer there ({vanished[0]} ...): their rows would be lost. Put them back, or "
+                f"{problem}It must be loaded again, but {len(vanished):,} loaded objects are gone "
+                f"({vanished[0]} ...), and their rows would be lost. Put the files back, or "
                 f"accept the loss: {launch_command(name, full_reload=True)}"
             )
         return True
 
     def _file_of(self, uri: str) -> str:
-        """The listed file that an object is, or is a member of; otherwise its own URI."""
+        """The listed file that is or contains an object; its own URI if there is none."""
         ends = (match.start() for match in re.finditer(re.escape(MEMBER), uri))
         files = (uri[:end] for end in ends)
         return uri if uri in self._listed else next((f for f in files if f in self._listed), uri)
@@ -268,7 +266,7 @@ class StagingLoad:
         insert_rows(self.landing.connection, self.catalog.tables[HISTORY], history)
 
     def _account(self, plan: _Plan) -> Load:
-        """Adds up what was read; an error if too much of it cannot be read."""
+        """Adds up what was read; raises if too many records were rejected."""
         replaced = {row["uri"] for row in plan.forgotten} if not plan.is_rebuild else set()
         load = Load(
             unchanged=plan.unchanged,

@@ -1,10 +1,9 @@
-"""Reads the records of JSON files into a DuckDB table: every record becomes a row or a rejection.
+"""Reads JSON files into a DuckDB table: every record becomes a row or a rejection.
 
-A file, unpacked by `containers.py`, is cut into parts between its records. DuckDB parses a part,
-one record a line, in one pass; its rows are kept if it finds as many sound records as seem to begin
-there. Otherwise Python reads the part record by record, so nothing depends on a guess. Tiny objects
-are always read that way, since opening a file costs DuckDB more than they cost Python.
-`records.py` defines what a record is, `values.py` what its values mean.
+A file, unpacked by `containers.py`, is cut into parts between records. DuckDB parses a part in one
+pass, one record per line; its rows are kept if all records that seem to begin there are sound.
+Otherwise, and for tiny objects, Python reads record by record. `records.py` defines a record,
+`values.py` the meaning of its values.
 """
 
 import codecs
@@ -27,15 +26,15 @@ from sparkify_assets.tables import Table
 from sparkify_assets.values import DOUBTFUL, Misfit, row_reader, select_rows, structure
 from sparkify_assets.warehouse.landing import insert_rows
 
-MEMORY = "400MB"  # DuckDB would fill what there is with data that it has written
+MEMORY = "400MB"  # DuckDB would cache written data up to its limit
 MOST_THREADS = 4  # each has its own buffers
-TINY_BYTES = 16 * 1024  # here parsing in Python costs about what opening a file costs DuckDB
+TINY_BYTES = 16 * 1024  # up to here Python parses faster than DuckDB opens a file
 PART_BYTES = 64 * 1024 * 1024  # of an object, or of small objects, parsed in one pass
 WAITING_OBJECTS = 10_000  # small objects parsed in one pass
 BLOCK_BYTES = 8 * 1024 * 1024  # of a part, decoded at once
 ROWS = 2_000  # inserted at once
 ROWS_BYTES = 16 * 1024 * 1024
-AROUND = b" \t\r\n\v\f,[]"  # what may stand around a record
+AROUND = b" \t\r\n\v\f,[]"  # allowed around a record
 BETWEEN = re.compile(rb"\}[ \t\r\n\v\f,\[\]]*\{")
 Parts = list[tuple[ReadObject, bytes]]
 STAGED = '"rows of a pass"'
@@ -48,28 +47,28 @@ RECORDS = (  # of files named by the id of their object
 
 @dataclass
 class Reader:
-    """Inserts the records of files into a table on a connection to DuckDB."""
+    """Inserts the records of files into a staging table that exists on a DuckDB connection."""
 
     connection: duckdb.DuckDBPyConnection
-    table: Table  # a staging table, which exists there
-    ids: Iterator[int]  # for the objects, in the order in which they are found
+    table: Table
+    ids: Iterator[int]  # for the objects, in order
     keys: Keys  # of all records
 
     def __post_init__(self) -> None:
         """Limits DuckDB's memory and threads."""
         self._execute, self._row_of = self.connection.execute, row_reader(self.table)
-        self._rows: list[list[object]] = []  # not yet inserted, of records of so many bytes
-        self._rows_bytes = 0
+        self._rows: list[list[object]] = []  # not yet inserted
+        self._rows_bytes = 0  # of the records that they come from
         self._execute(f"SET memory_limit = '{MEMORY}'")
         self._execute(f"SET threads = {min(os.cpu_count() or 1, MOST_THREADS)}")
 
     def read(self, files: Iterable[LocalFile]) -> Iterator[list[ReadObject]]:
-        """Reads files; yields what became of their objects, some at a time.
+        """Reads files and yields their objects in batches.
 
         Raises:
             SparkifyError: a file cannot be read, or changed while it was being read.
         """
-        waiting: Parts = []  # objects, with their bytes if these are not read yet
+        waiting: Parts = []  # objects with their unread bytes
         size = 0
         for file in files:
             with opened(file) as stream:
@@ -87,7 +86,7 @@ class Reader:
         yield self._finish(waiting)
 
     def _finish(self, waiting: Parts) -> list[ReadObject]:
-        """Reads the waiting parts, and inserts the waiting rows."""
+        """Reads the waiting parts and inserts the waiting rows."""
         tiny = [(one, part) for one, part in waiting if len(part) <= TINY_BYTES]
         large = [(one, part) for one, part in waiting if len(part) > TINY_BYTES]
         for one, part in chain(tiny, self._read_fast(large)):
@@ -105,7 +104,7 @@ class Reader:
                 self._read_carefully(one, chain([part], unsound))
 
     def _read_fast(self, parts: Parts) -> Parts:
-        """Inserts the parts that hold only sound records; returns the others."""
+        """Inserts parts with only sound records; returns the others."""
         for form in (_as_lines, _one_a_line):
             found = {one.object_id: (one, *lines) for one, part in parts if (lines := form(part))}
             sound = self._insert_sound(found) if found else set()
@@ -115,7 +114,7 @@ class Reader:
         return parts
 
     def _insert_sound(self, objects: dict[int, tuple[ReadObject, bytes, int]]) -> set[int]:
-        """Inserts the lines of objects of which all records are sound; returns their ids."""
+        """Inserts the objects whose records are all sound; returns their ids."""
         with scratch_folder() as folder:
             for i, (_, lines, _) in objects.items():
                 (folder / f"{i}.json").write_bytes(lines)
@@ -175,7 +174,7 @@ class Reader:
                 one.with_repeated_keys += self.keys.add(found.members)
 
     def _add(self, row: list[object], size: int) -> None:
-        """Keeps a row, and inserts those that are kept if they are many."""
+        """Buffers a row; inserts the buffer when it is full."""
         self._rows.append(row)
         self._rows_bytes += size
         if len(self._rows) == ROWS or self._rows_bytes > ROWS_BYTES:
@@ -187,7 +186,7 @@ class Reader:
 
 
 def _blocks(member: Member, one: ReadObject) -> Iterator[bytes]:
-    """The bytes of an object, counted, as far as they can be unpacked; none if it is no text."""
+    """An object's bytes, counted, up to any damage; none if it is binary."""
     try:
         for block in member.blocks:
             if one.add(block):
@@ -212,26 +211,25 @@ def _cut(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _as_lines(part: bytes) -> tuple[bytes, int] | None:
-    """The part as it is and the number of its records, if it seems to hold one a line."""
+    """The part and its number of records, if it seems to have one record per line."""
     records = part.count(b"\n") + (not part.endswith(b"\n"))
     is_plain = part.startswith(b"{") and part.count(b"\n{") + 1 == records
     return (part, records) if is_plain and _is_readable(part) else None
 
 
 def _one_a_line(part: bytes) -> tuple[bytes, int] | None:
-    """The part with one record a line and their number, if it is not like that already."""
-    # a tab is a blank like a newline, and as little allowed in a text
+    """The part rewritten to one record per line, and their number; None if it is so already."""
+    # a tab is whitespace like a newline, and just as invalid inside a string
     data = part.removeprefix(codecs.BOM_UTF8).strip(AROUND).replace(b"\n", b"\t")
     data, found = BETWEEN.subn(b"}\n{", data)
     return (data, found + 1) if data != part.strip(AROUND) and _is_readable(data) else None
 
 
 def _is_readable(lines: bytes) -> bool:
-    """Whether no line is longer than DuckDB takes: twice a record."""
+    """Whether every line fits into DuckDB's limit, twice a record."""
     step = MAX_RECORD_BYTES
     return all(lines.find(b"\n", at, at + step) >= 0 for at in range(0, len(lines) - step, step))
 
 
 def _record(text: str) -> Found:
-    """The record that a text is."""
     return next(find_records(iter([text.encode()])))

@@ -1,7 +1,7 @@
-"""How to reach Amazon S3, or a server with its API, and what its errors mean.
+"""A client for Amazon S3 or a compatible server, and explanations of its errors.
 
-Endpoint, region and credentials are found as every AWS tool finds them: `AWS_ENDPOINT_URL_S3`,
-`AWS_DEFAULT_REGION`, `AWS_PROFILE`, `AWS_ACCESS_KEY_ID` ..., files in `~/.aws`, the machine's role.
+Endpoint, region and credentials come from where every AWS tool looks: `AWS_*` variables, `~/.aws`,
+the machine's role.
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ REMEDIES = {  # by code
 
 
 def s3_client(*, anonymous: bool = False) -> Any:
-    """A client that many threads may use at once."""
+    """A thread-safe client."""
     config = Config(
         max_pool_connections=CONNECTIONS,
         connect_timeout=TIMEOUT_SECONDS,
@@ -55,7 +55,7 @@ def s3_client(*, anonymous: bool = False) -> Any:
 
 @contextmanager
 def s3_errors_explained(uri: str, needs: str = READING) -> Iterator[None]:
-    """Turns what goes wrong at a URI into a SparkifyError; `needs` are the permissions it takes."""
+    """Turns an S3 error into a SparkifyError that names `uri` and the permissions it `needs`."""
     try:
         yield
     # a wrong endpoint is a ValueError

@@ -309,7 +309,7 @@ def test_what_cannot_be_sent_is_logged_and_fails_nothing(
             daemon.cursors |= cursors
             daemon.tell()
         said = caplog.text + "".join(capfd.readouterr())
-        found = re.search(r"SPARKIFY_ALERT_WEBHOOK did not take an alert \((.*?)\): (.*)", said)
+        found = re.search(r"SPARKIFY_ALERT_WEBHOOK did not accept an alert \((.*?)\): (.*)", said)
         assert found, answers
         assert re.fullmatch(kind, found[1]), answers
         assert found[2] == "Sparkify: a run of some assets failed."

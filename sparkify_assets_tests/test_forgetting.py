@@ -130,4 +130,4 @@ def test_what_somebody_puts_back_is_found(made: Platform) -> None:
 def test_only_a_table_of_people_forgets(made: Platform) -> None:
     config = {"ops": {"staging_songs": {"config": {"forget_user": 8}}}}
     result = made.run("staging_songs", config=config)
-    assert "staging_songs: its file does not say who is a person" in failure_of(result)
+    assert "staging_songs: its file has no line -- a person" in failure_of(result)

@@ -54,7 +54,10 @@ def test_a_blank_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch, blank
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"TARGET": "redshift", "EXPORT_PATH": "export"}, "SPARKIFY_EXPORT_PATH is only for DuckDB"),
+        (
+            {"TARGET": "redshift", "EXPORT_PATH": "export"},
+            "SPARKIFY_EXPORT_PATH is only for DuckDB",
+        ),
         ({"EXPORT_PATH": "s3://bucket/export"}, "it is not a folder on this machine"),
     ],
 )
@@ -87,8 +90,14 @@ def test_a_path_may_name_anything_here(monkeypatch: pytest.MonkeyPatch, path: st
         ({"SPARKIFY_DUCKDB_PATH": ":memory:"}, "SPARKIFY_DUCKDB_PATH is wrong: it is not the path"),
         ({"SPARKIFY_DUCKDB_PATH": "md:cloud"}, "SPARKIFY_DUCKDB_PATH is wrong: it is not the path"),
         ({"SPARKIFY_DUCKDB_PATH": "caf\udce9"}, "SPARKIFY_DUCKDB_PATH is wrong: .* not UTF-8 text"),
-        ({"SPARKIFY_REPORT_PATH": "s3://b/r.html"}, "SPARKIFY_REPORT_PATH is wrong: it is not the path"),
-        ({"SPARKIFY_REPORT_PATH": "a\x1b[31m"}, "SPARKIFY_REPORT_PATH is wrong: it contains control"),
+        (
+            {"SPARKIFY_REPORT_PATH": "s3://b/r.html"},
+            "SPARKIFY_REPORT_PATH is wrong: it is not the path",
+        ),
+        (
+            {"SPARKIFY_REPORT_PATH": "a\x1b[31m"},
+            "SPARKIFY_REPORT_PATH is wrong: it contains control",
+        ),
         (
             {"SPARKIFY_LOG_DATA": "logs"},
             "only one of SPARKIFY_SONG_DATA and SPARKIFY_LOG_DATA is set",
@@ -198,12 +207,18 @@ def test_ways_into_redshift(monkeypatch: pytest.MonkeyPatch, variables: dict[str
             {"REDSHIFT_COPY_ROLE": "aws_access_key_id=a;aws_secret_access_key=secret-word"},
             "REDSHIFT_COPY_ROLE is wrong: it is neither the ARN of a role",
         ),
-        ({"REDSHIFT_HOST": "etl:secret-word@host"}, "REDSHIFT_HOST is wrong: it must be a host name"),
+        (
+            {"REDSHIFT_HOST": "etl:secret-word@host"},
+            "REDSHIFT_HOST is wrong: it must be a host name",
+        ),
         ({"REDSHIFT_HOST": "jdbc://host/dev"}, "REDSHIFT_HOST is wrong: it must be a host name"),
         ({"REDSHIFT_HOST": "host secret-word"}, "REDSHIFT_HOST is wrong: it must be a host name"),
         ({"REDSHIFT_SSLMODE": "secret-word"}, "REDSHIFT_SSLMODE is wrong: input should be"),
         ({"REDSHIFT_PORT": "secret-word"}, "REDSHIFT_PORT is wrong: input should be"),
-        ({"REDSHIFT_SCHEMA": "secret-word"}, "REDSHIFT_SCHEMA is wrong: it may have only lower-case"),
+        (
+            {"REDSHIFT_SCHEMA": "secret-word"},
+            "REDSHIFT_SCHEMA is wrong: it may have only lower-case",
+        ),
         ({"REDSHIFT_USER": "secret-word\n"}, "REDSHIFT_USER is wrong: it contains control char"),
     ],
 )
