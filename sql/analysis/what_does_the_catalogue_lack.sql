@@ -1,4 +1,4 @@
--- Which ten songs are played most of those that the catalogue does not know, and how much of all plays is each?
+-- Which ten songs that are not in the catalogue are played most, and what is each one's share of all plays?
 SELECT
     m.rank,
     m.song,

@@ -1,4 +1,4 @@
--- Who cancels? Users who cancelled beside those who stayed, by level: how many, how active, how content while they were there?
+-- Who cancels? Compares users who cancelled with those who stayed, by level: how many, how active and how content were they?
 SELECT
     a.level,
     a.cancelled_at IS NOT NULL AS cancelled,

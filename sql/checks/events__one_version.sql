@@ -1,4 +1,4 @@
--- No event comes in two versions: rows with its session, item, time and user, and other contents. The first in their order counts.
+-- No event has conflicting versions: rows with the same session, item, time and user but different contents. The first by contents counts.
 -- severity: warn
 -- counts: contradicting event
 SELECT twin.event_id, twin.differs_in, first_object.uri AS first_file, last_object.uri AS last_file

@@ -1,4 +1,4 @@
--- Titles and artists hold no control characters; nobody knows what they were meant to be, and the report shows a replacement character for each.
+-- Titles and artists contain no control characters, which cannot be repaired; the report shows each as a replacement character.
 -- severity: warn
 -- counts: illegible song
 SELECT m.rank, m.song, m.artist

@@ -1,4 +1,4 @@
--- Places hold no control characters; nobody knows what they were meant to be, and the report shows a replacement character for each.
+-- Places contain no control characters, which cannot be repaired; the report shows each as a replacement character.
 -- severity: warn
 -- counts: illegible place
 SELECT m.rank, m.location

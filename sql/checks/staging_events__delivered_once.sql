@@ -1,4 +1,4 @@
--- No record is delivered again with the same contents: in its file, in a copied or renamed one, in a later load. Its event counts once.
+-- No record is delivered twice with the same contents, in the same file, in a copy, or in a later load. Its event counts once.
 -- severity: warn
 -- counts: repeated row
 -- on: new rows
@@ -20,7 +20,7 @@ FROM (
                 ORDER BY s.object_id
             ) AS delivery
         FROM staging_events AS s
-        INNER JOIN ( -- so that few rows are compared as a whole
+        INNER JOIN ( -- compare whole rows only where the key repeats
             SELECT e.sessionid, e.iteminsession, e.ts
             FROM staging_events AS e
             GROUP BY e.sessionid, e.iteminsession, e.ts

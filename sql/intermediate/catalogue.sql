@@ -1,4 +1,4 @@
--- One row is one distinct song record of the catalogue, its text repaired. Plays are matched with this table.
+-- One row is one distinct song record of the catalogue, with repaired text. Plays are matched against this table.
 CREATE TABLE catalogue (
     song_id VARCHAR(64) NOT NULL, -- song
     artist_id VARCHAR(64) NOT NULL, -- artist of the song
@@ -6,7 +6,7 @@ CREATE TABLE catalogue (
     artist_name VARCHAR(1024), -- name of the artist in this record, repaired
     duration DOUBLE PRECISION -- seconds
 )
--- small, and joined by title with the plays, wherever they are
+-- small, and joined with plays by title: a copy on every node
 DISTSTYLE ALL
 SORTKEY (title);
 

@@ -1,13 +1,13 @@
--- One row is one event of the activity log: identified, counted once, with its user and its visit, its text repaired.
--- Star and marts read this table; staging_events keeps what was delivered, repetitions and contradictions included.
+-- One row is one event of the activity log, without duplicates, with its user, its visit and repaired text.
+-- Star and marts read this table; staging_events keeps every delivery, including repeated and conflicting ones.
 -- maintained by: session_id = staging_events.sessionid
 CREATE TABLE events (
     event_id VARCHAR(96) NOT NULL PRIMARY KEY, -- session, item, epoch milliseconds and user, as text: 139-1-1541106106796-8; without a user 139-1-1541106106796
-    session_id BIGINT NOT NULL, -- session as logged; some logs share one among users
+    session_id BIGINT NOT NULL, -- session as logged; in some logs several users share one
     item_in_session INTEGER NOT NULL, -- number of the event in its session, from 0
     ts TIMESTAMP NOT NULL, -- when the event happened, UTC, milliseconds
     user_id BIGINT, -- user; null when logged out
-    visit_id VARCHAR(48) NOT NULL, -- visit that the event is part of, session and user, as text: 139-8; the session alone if it belongs to no user
+    visit_id VARCHAR(48) NOT NULL, -- visit of the event: session and user as text, 139-8; the session alone if it has no user
     page VARCHAR(64) NOT NULL, -- page of the app; NextSong is a play
     auth VARCHAR(64), -- Logged In, Logged Out, Guest or Cancelled
     level VARCHAR(16), -- free or paid, when the event happened
@@ -24,10 +24,10 @@ CREATE TABLE events (
     length DOUBLE PRECISION, -- duration of the song played, seconds
     song_before_repair VARCHAR(1024), -- title as logged, where repair changed it
     artist_before_repair VARCHAR(1024), -- artist as logged, where repair changed it
-    deliveries INTEGER NOT NULL, -- rows of staging_events that are this event
-    versions INTEGER NOT NULL -- different contents among these rows; 1 unless they contradict each other
+    deliveries INTEGER NOT NULL, -- rows of staging_events for this event
+    versions INTEGER NOT NULL -- different contents of these rows; 1 unless they conflict
 )
--- hardly two events share it, and time and songplays lie beside; in order of time for what asks for days
+-- nearly unique, and collocated with time and songplays; sorted by time for queries on days
 DISTKEY (ts)
 SORTKEY (ts);
 
@@ -36,8 +36,8 @@ INSERT INTO events (
     location, registered_at, user_agent, method, status, song, artist, length, song_before_repair,
     artist_before_repair, deliveries, versions
 )
--- An event is known by session, item, time and user: session ids are shared by users, and random ones collide.
--- What one such key has several rows of was delivered several times.
+-- The natural key of an event is session, item, time and user: users share session ids, and random ids collide.
+-- Several rows with the same key are several deliveries of one event.
 WITH repeated AS (
     SELECT e.sessionid, e.iteminsession, e.ts, e.userid, COUNT(*) AS deliveries
     FROM staging_events AS e
@@ -45,8 +45,8 @@ WITH repeated AS (
     HAVING COUNT(*) > 1
 ),
 
--- Of rows with one key and other contents the first in the order of their contents counts, known values before null:
--- whatever the order in which they were loaded. A new column belongs in this list, and in events__one_version.
+-- If rows with the same key differ, the first by their contents counts, known values before null, so that the order
+-- of loading does not matter. A new column belongs in this list and in events__one_version.
 numbered AS (
     SELECT
         e.*,
@@ -86,10 +86,10 @@ once AS (
     SELECT c.* FROM chosen AS c WHERE c.preference = 1
 ),
 
--- An event without a user is part of the visit of its session's one user. Where users share the session, it follows
--- the numbers: a run of such events is part of the visit of the event with the number before its first, up to two
--- hours earlier and the latest of several, else of the event with the number after its last, likewise; but never of
--- a visit that has an event with the same number. Where there is none, or of two users at once, it is nobody's.
+-- An event without a user belongs to the visit of the session's only user. If users share the session, a run of such
+-- events goes by item numbers: it belongs to the visit with the item before its first, at most two hours earlier (the
+-- latest if several), else likewise to the visit with the item after its last, but never to a visit that has one of
+-- its item numbers. If no visit qualifies, or those of two users at once, it belongs to nobody.
 visitors AS (
     SELECT e.sessionid, MIN(e.userid) AS first_user, MAX(e.userid) AS last_user
     FROM staging_events AS e
@@ -186,7 +186,7 @@ SELECT
     CAST(o.sessionid AS VARCHAR(20)) || '-' || CAST(o.iteminsession AS VARCHAR(20)) || '-'
     || CAST(
         CAST(EXTRACT(EPOCH FROM DATE_TRUNC('second', o.ts)) AS BIGINT) * 1000
-        + MOD(CAST(EXTRACT(MILLISECONDS FROM o.ts) AS INTEGER), 1000) -- the seconds of the minute count in some engines
+        + MOD(CAST(EXTRACT(MILLISECONDS FROM o.ts) AS INTEGER), 1000) -- some engines include the seconds in MILLISECONDS
         AS VARCHAR(20)
     )
     || COALESCE('-' || CAST(o.userid AS VARCHAR(20)), '') AS event_id,
@@ -209,7 +209,7 @@ SELECT
     TRIM(BOTH ' ' FROM o.gender) AS gender,
     COALESCE(location.repaired_text, TRIM(BOTH ' ' FROM o.location)) AS location,
     CASE
-        WHEN o.registration BETWEEN 0 AND 253402300799999 -- to the year 9999
+        WHEN o.registration BETWEEN 0 AND 253402300799999 -- up to the year 9999
             THEN TIMESTAMP '1970-01-01 00:00:00' + CAST(FLOOR(o.registration / 1000) AS BIGINT) * INTERVAL '1 second'
     END AS registered_at,
     TRIM(BOTH ' ' FROM o.useragent) AS user_agent,

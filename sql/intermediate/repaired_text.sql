@@ -1,17 +1,17 @@
--- One row is one text of the staging tables that is damaged, and the text as it was meant: UTF-8 was encoded twice,
--- HTML was kept, or quotes became control characters. A text without a row is sound. The SELECT finds the suspects.
+-- One row is one damaged text of the staging tables and its repair: UTF-8 was encoded twice, HTML was left in, or
+-- quotes became control characters. A text without a row is sound. The SELECT finds suspect texts.
 -- repaired in Python
 -- may be empty
 -- maintained by: staging_events.object_id AND staging_songs.object_id
 CREATE TABLE repaired_text (
-    raw_text VARCHAR(2048) NOT NULL PRIMARY KEY, -- text as found, without outer blanks
-    repaired_text VARCHAR(2048) NOT NULL -- the text as it was meant
+    raw_text VARCHAR(2048) NOT NULL PRIMARY KEY, -- text as delivered, without outer blanks
+    repaired_text VARCHAR(2048) NOT NULL -- repaired text
 )
--- small, and joined by whatever text: a copy on every node
+-- small, and joined by any text: a copy on every node
 DISTSTYLE ALL
 SORTKEY (raw_text);
 
--- Each text once, and then looked at: that is quick, while to look at the text of every row is not.
+-- Distinct texts first: testing the text of every row would be slow.
 SELECT DISTINCT suspect.raw_text
 FROM (
     SELECT TRIM(BOTH ' ' FROM found.raw_text) AS raw_text
@@ -34,7 +34,7 @@ FROM (
     ) AS found
 ) AS suspect
 WHERE
-    OCTET_LENGTH(suspect.raw_text) > LENGTH(suspect.raw_text) -- not all of it is ASCII
+    OCTET_LENGTH(suspect.raw_text) > LENGTH(suspect.raw_text) -- not pure ASCII
     OR suspect.raw_text LIKE '%&%;%'
     OR suspect.raw_text LIKE '%<%>%'
     OR suspect.raw_text <> TRANSLATE(

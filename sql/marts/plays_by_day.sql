@@ -1,4 +1,4 @@
--- One row is one day, UTC, with any event: what was logged and played, and how many users were active (daily active users).
+-- One row is one day (UTC) with at least one event: its events, its plays and its daily active users.
 -- maintained by: date = CAST(events.ts AS DATE) AND date = CAST(songplays.start_time AS DATE)
 CREATE TABLE plays_by_day (
     date DATE NOT NULL PRIMARY KEY, -- day, UTC
@@ -7,11 +7,11 @@ CREATE TABLE plays_by_day (
     free_plays INTEGER NOT NULL, -- plays of users whose level was free
     listeners INTEGER NOT NULL, -- users who played a song
     active_users INTEGER NOT NULL, -- users with an event of any kind
-    matched_plays INTEGER NOT NULL, -- plays whose song the catalogue knows
+    matched_plays INTEGER NOT NULL, -- plays of songs in the catalogue
     events INTEGER NOT NULL, -- events of any kind
     repeated_events INTEGER NOT NULL -- further deliveries of these events
 )
--- a row a day, read in this order
+-- one row per day, read in this order
 DISTSTYLE ALL
 SORTKEY (date);
 

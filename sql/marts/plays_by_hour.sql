@@ -1,10 +1,10 @@
--- One row is one hour of one weekday, UTC, in which something was played: a cell of the week's heat map.
+-- One row is one hour of one weekday (UTC) with at least one play: a cell of the week's heat map.
 CREATE TABLE plays_by_hour (
     weekday INTEGER NOT NULL, -- 0 is Sunday, 6 is Saturday
     hour INTEGER NOT NULL, -- 0 to 23
     plays INTEGER NOT NULL, -- plays on all these weekdays
     listeners INTEGER NOT NULL, -- how many users played them
-    days INTEGER NOT NULL, -- days of this weekday on which anything was played: a month has four or five
+    days INTEGER NOT NULL, -- days of this weekday with at least one play: a month has four or five
     PRIMARY KEY (weekday, hour)
 )
 -- 168 rows at most, read in this order

@@ -1,4 +1,4 @@
--- One row is one level, paid or free: the users who have it now, and what was played at it.
+-- One row is one level, paid or free: the users who have it now, and the plays at that level.
 CREATE TABLE plays_by_level (
     level VARCHAR(16) NOT NULL PRIMARY KEY, -- paid or free
     users INTEGER NOT NULL, -- users whose level it is now

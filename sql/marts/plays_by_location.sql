@@ -1,6 +1,6 @@
 -- One row is one place where users were when they played a song, ranked by its plays.
 CREATE TABLE plays_by_location (
-    rank INTEGER NOT NULL, -- 1 is where most was played; places with equally many plays share a rank
+    rank INTEGER NOT NULL, -- 1 has the most plays; places with equally many share a rank
     location VARCHAR(2048) NOT NULL PRIMARY KEY, -- metropolitan area as logged, repaired
     plays INTEGER NOT NULL, -- plays there
     listeners INTEGER NOT NULL -- users who played them

@@ -1,13 +1,13 @@
--- One row is one week, for the users who first played a song in an earlier week or in this one: how many of them played in it.
+-- One row is one cohort in one week: of the users who first played in first_week, how many played in active_week.
 -- may be empty
 CREATE TABLE retention_by_week (
     first_week DATE NOT NULL, -- Monday of the week, UTC, in which the users first played a song
-    active_week DATE NOT NULL, -- Monday of a week, UTC, in which anybody played a song: first_week or a later one
+    active_week DATE NOT NULL, -- Monday of a week, UTC, with at least one play: first_week or later
     users INTEGER NOT NULL, -- users who first played in first_week
     active_users INTEGER NOT NULL, -- users among them who played in active_week
     PRIMARY KEY (first_week, active_week)
 )
--- small: a row for each two weeks; read in this order
+-- small: one row per pair of weeks, read in this order
 DISTSTYLE ALL
 SORTKEY (first_week, active_week);
 

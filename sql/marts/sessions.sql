@@ -1,18 +1,18 @@
--- One row is one visit of one user, from its first event to its last. The events of a session that belong to no user are a visit as well.
+-- One row is one visit of one user, from its first event to its last. The events of a session without a user form a visit, too.
 -- maintained by: visit_id = events.visit_id
 CREATE TABLE sessions (
     visit_id VARCHAR(48) NOT NULL PRIMARY KEY, -- session and user, as text: 139-8; natural key
-    session_id BIGINT NOT NULL, -- session as logged; some logs share one among users
+    session_id BIGINT NOT NULL, -- session as logged; in some logs several users share one
     user_id BIGINT REFERENCES users (user_id), -- user; null if nobody logged in
     level VARCHAR(16), -- free or paid, at the end
     device_family VARCHAR(16), -- iPhone, iPad, Android, Windows, Mac, Linux or Other; null if nobody logged in
     started_at TIMESTAMP NOT NULL, -- first event, UTC
-    ended_at TIMESTAMP NOT NULL, -- last event, UTC: a song that plays on is not counted
+    ended_at TIMESTAMP NOT NULL, -- last event, UTC; a song still playing then is not counted
     length_seconds BIGINT NOT NULL, -- from the first event to the last, both cut to the second
     events INTEGER NOT NULL, -- events of any kind
     plays INTEGER NOT NULL -- songs played
 )
--- grows with the events, and is joined with users alone, which are everywhere; in order of time
+-- grows with the events and is joined only with users, which is on every node; sorted by time
 DISTSTYLE EVEN
 SORTKEY (started_at);
 
@@ -22,8 +22,8 @@ INSERT INTO sessions (
 WITH totals AS (
     SELECT
         e.visit_id,
-        MAX(e.session_id) AS session_id, -- all events of a visit have the same
-        MAX(e.user_id) AS user_id, -- those of its events that have one, have the same
+        MAX(e.session_id) AS session_id, -- the same in all events of a visit
+        MAX(e.user_id) AS user_id, -- the same in all events that have one
         MIN(e.ts) AS started_at,
         MAX(e.ts) AS ended_at,
         MAX(CASE WHEN e.user_id IS NOT NULL THEN e.ts END) AS seen_at,

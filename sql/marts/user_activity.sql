@@ -1,4 +1,4 @@
--- One row is one user: what the user did, from all events that name the user. A study of churn begins with this table.
+-- One row is one user: everything the user did, from all events with that user. The starting point for a study of churn.
 -- maintained by: user_id = users.user_id AND user_id = events.user_id AND user_id = songplays.user_id
 CREATE TABLE user_activity (
     user_id BIGINT NOT NULL PRIMARY KEY REFERENCES users (user_id), -- user
@@ -21,7 +21,7 @@ CREATE TABLE user_activity (
     downgrades INTEGER NOT NULL, -- page Submit Downgrade
     cancelled_at TIMESTAMP -- latest page Cancellation Confirmation, UTC; null while the user stays
 )
--- a row a user, joined with users: a copy on every node, in the order of its key
+-- one row per user, joined with users: a copy on every node, sorted by key
 DISTSTYLE ALL
 SORTKEY (user_id);
 

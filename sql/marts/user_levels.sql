@@ -9,7 +9,7 @@ CREATE TABLE user_levels (
     is_current BOOLEAN NOT NULL, -- whether it is the current one
     PRIMARY KEY (user_id, valid_from)
 )
--- a few rows a user, read user by user in the order of time
+-- a few rows per user, read by user in order of time
 DISTSTYLE ALL
 SORTKEY (user_id, valid_from);
 

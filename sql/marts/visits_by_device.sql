@@ -1,11 +1,11 @@
 -- One row is one kind of device, ranked by its visits.
 CREATE TABLE visits_by_device (
     rank INTEGER NOT NULL, -- 1 has the most visits; devices with equally many share a rank
-    device_family VARCHAR(16) NOT NULL PRIMARY KEY, -- as in sessions; (not logged) where they have none
+    device_family VARCHAR(16) NOT NULL PRIMARY KEY, -- as in sessions; (not logged) for sessions without one
     visits INTEGER NOT NULL, -- visits, each a row of sessions
     users INTEGER NOT NULL, -- users who made them
     plays INTEGER NOT NULL, -- songs played in them
-    length_seconds BIGINT NOT NULL -- their lengths added up
+    length_seconds BIGINT NOT NULL -- total length of the visits
 )
 -- a few rows
 DISTSTYLE ALL

@@ -1,4 +1,4 @@
--- One row is one record of the activity log, as delivered: an event that was delivered twice has two. The .sql file spells each column as its key in the JSON.
+-- One row is one record of the activity log, as delivered: an event delivered twice has two rows. The .sql file spells each column like its JSON key.
 -- loaded from: event_files
 -- maintained by: ts
 -- a person: userId, firstName, lastName
@@ -15,7 +15,7 @@ CREATE TABLE staging_events (
     method VARCHAR(16), -- HTTP method: PUT or GET
     page VARCHAR(64) NOT NULL, -- page of the app; NextSong is a play
     registration DOUBLE PRECISION, -- when the user registered, epoch milliseconds
-    sessionId BIGINT NOT NULL, -- session; some logs share one among users
+    sessionId BIGINT NOT NULL, -- session; in some logs several users share one
     song VARCHAR(1024), -- title of the song played, as logged
     status INTEGER, -- HTTP status: 200, 307 or 404
     ts TIMESTAMP NOT NULL, -- when the event happened, UTC, milliseconds; epoch milliseconds in the JSON
@@ -23,6 +23,6 @@ CREATE TABLE staging_events (
     userId BIGINT, -- user; null when logged out (empty text in the JSON)
     object_id INTEGER NOT NULL REFERENCES load_history (object_id) -- object that the row was read from
 )
--- read whole, grouped by user, session and day: no key serves all; a file's day lies together
+-- read whole, grouped by user, session and day: no key serves all; each day is stored together
 DISTSTYLE EVEN
 SORTKEY (ts);

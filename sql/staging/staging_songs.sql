@@ -1,4 +1,4 @@
--- One row is one song record of the catalogue, as found. The .sql file spells each column as its key in the JSON.
+-- One row is one song record of the catalogue, as delivered. The .sql file spells each column like its JSON key.
 -- loaded from: song_files
 CREATE TABLE staging_songs (
     num_songs INTEGER, -- songs in the record, always 1

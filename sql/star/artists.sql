@@ -1,5 +1,5 @@
--- One row is one artist of the catalogue. If song records disagree on name or location, all columns come from one of
--- them: one with coordinates first, then one with a location, then the first in alphabetical order.
+-- One row is one artist of the catalogue. If song records disagree, all columns come from one record: preferably one
+-- with coordinates, then one with a location, then the first in alphabetical order.
 CREATE TABLE artists (
     artist_id VARCHAR(64) NOT NULL PRIMARY KEY, -- artist, natural key
     name VARCHAR(1024), -- name
@@ -7,7 +7,7 @@ CREATE TABLE artists (
     latitude DOUBLE PRECISION, -- degrees north
     longitude DOUBLE PRECISION -- degrees east
 )
--- a small dimension, joined by artist: a copy on every node, in the order of its key
+-- a small dimension, joined by artist: a copy on every node, sorted by key
 DISTSTYLE ALL
 SORTKEY (artist_id);
 

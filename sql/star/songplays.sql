@@ -1,13 +1,13 @@
--- One row is one play: an event with page NextSong, whether or not the catalogue knows the song.
--- The match: repaired title and artist name equal to a song record's, the nearest duration first, then the smaller song_id.
+-- One row is one play: an event with page NextSong, whether or not the song is in the catalogue.
+-- A play matches a song record with the same repaired title and artist name; of several, the one with the nearest duration, then the smallest song_id.
 -- maintained by: start_time = events.ts AND events.song = catalogue.title
 CREATE TABLE songplays (
-    songplay_id VARCHAR(96) NOT NULL PRIMARY KEY, -- event that it is: session, item, epoch milliseconds and user, as text; natural key
+    songplay_id VARCHAR(96) NOT NULL PRIMARY KEY, -- event: session, item, epoch milliseconds and user, as text; natural key
     start_time TIMESTAMP NOT NULL REFERENCES time (start_time), -- when the song started, UTC
     user_id BIGINT REFERENCES users (user_id), -- who played it
     level VARCHAR(16), -- free or paid, when it was played
-    song_id VARCHAR(64) REFERENCES songs (song_id), -- song; null when the catalogue does not know it
-    artist_id VARCHAR(64) REFERENCES artists (artist_id), -- artist; null when the catalogue does not know the song
+    song_id VARCHAR(64) REFERENCES songs (song_id), -- song; null if it is not in the catalogue
+    artist_id VARCHAR(64) REFERENCES artists (artist_id), -- artist; null if the song is not in the catalogue
     session_id BIGINT NOT NULL, -- session as logged
     item_in_session INTEGER NOT NULL, -- number of the event in its session
     location VARCHAR(2048), -- where the user was
@@ -15,7 +15,7 @@ CREATE TABLE songplays (
     song VARCHAR(1024), -- title as logged, repaired
     artist VARCHAR(1024) -- artist as logged, repaired
 )
--- hardly two plays share it, and time lies beside; song_id is null for what the catalogue lacks
+-- nearly unique, and collocated with time; song_id is often null
 DISTKEY (start_time)
 SORTKEY (start_time);
 
@@ -23,7 +23,7 @@ INSERT INTO songplays (
     songplay_id, start_time, user_id, level, song_id, artist_id, session_id, item_in_session,
     location, user_agent, song, artist
 )
--- Where one record of the catalogue has the title and artist, it is the match; of several, the nearest.
+-- If one record of the catalogue has the title and artist, it is the match; of several, the nearest.
 WITH candidates AS (
     SELECT
         c.song_id,
