@@ -5,6 +5,7 @@ Links are followed. A folder, pipe or device of that name is refused: opening it
 
 import errno
 import os
+import shutil
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -20,12 +21,15 @@ def writable(path: Path) -> Path:
 
 
 def replace(path: Path, text: str) -> None:
-    """Replaces a file's text; raises OSError and keeps the old file if it cannot."""
+    """Replaces a file's text, not its permissions; raises OSError, keeping it, if it cannot."""
     target = writable(path)
     beside = target.with_name(f".sparkify_assets-{os.getpid()}")
     try:
         beside.unlink(missing_ok=True)  # left by a killed process
-        beside.write_text(text, encoding="utf-8")
+        with beside.open("x", encoding="utf-8") as file:  # through nobody's link
+            with suppress(FileNotFoundError):
+                shutil.copymode(target, beside)
+            file.write(text)
         beside.replace(target)
     except BaseException:
         with suppress(OSError):

@@ -4,6 +4,7 @@
 columns identify a person. Downstream tables follow as after any other change.
 """
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -46,8 +47,10 @@ def delete_records(session: Session, table: Table, keep: Callable[[str], None]) 
     session.execute(f"{erase} FROM {LIST} AS f WHERE {named}")
     for person in people:
         if all(person.values()):
-            both = " AND ".join("STRPOS(raw_text, ?) > 0" for _ in person)
-            session.execute(f"{erase} WHERE {both}", [*person.values()])
+            found = " OR ".join(["STRPOS(raw_text, ?) > 0"] * len(_spelled("")))
+            both = " AND ".join(f"({found})" for _ in person)
+            spelled = [text for name in person.values() for text in _spelled(name)]
+            session.execute(f"{erase} WHERE {both}", spelled)
     [row] = session.rows(f"SELECT COUNT(*) AS n FROM {table.name} WHERE {theirs}")
     if row["n"]:
         keep(theirs)
@@ -80,6 +83,11 @@ def _json_patterns(key: str) -> list[str]:
     """LIKE patterns for the id of `f` in JSON in lower case, without blanks and quotes."""
     start = f"'%{key.lower()}:' || CAST(f.user_id AS VARCHAR(20)) || "
     return [f"{start}'{end}%'" for end in (",", "}", ".0")]
+
+
+def _spelled(name: str) -> list[str]:
+    """A name as it is, and in JSON as those write it who escape what they must, or all they may."""
+    return [name, *(json.dumps(name, ensure_ascii=escaped)[1:-1] for escaped in (False, True))]
 
 
 def _contains_user(table: Table, column: Column) -> str:

@@ -31,7 +31,8 @@ OTHERS = (
 READS = dict.fromkeys(RANKINGS, 10) | dict.fromkeys(OTHERS, 1_000_000)  # rows of marts
 DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 SONG = ("rank", "song", "artist", "plays", "listeners")  # what is shown of one
-FORMULA = {*"=+-@"}  # a spreadsheet computes a field that begins with one of them
+# a spreadsheet computes a field that begins with one of them, narrow or wide
+FORMULA = {*"=+-@\uff1d\uff0b\uff0d\uff20"}
 
 
 @dataclass(frozen=True)
