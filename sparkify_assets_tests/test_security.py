@@ -31,6 +31,7 @@ from dagster._core.instance.ref import InstanceRef
 from dagster_webserver import cli as webserver
 
 from sparkify_assets import alerts, settings
+from sparkify_assets.definitions import PACKAGE
 from sparkify_assets.errors import UNSAFE
 from sparkify_assets.files import replace
 from sparkify_assets.report import as_csv
@@ -44,7 +45,7 @@ from sparkify_assets_tests.platform import (
     instance,
     materialized,
 )
-from sparkify_assets_tests.processes import PACKAGE, ROOT
+from sparkify_assets_tests.processes import ROOT
 
 DOCUMENT = ROOT / "docs" / "security.md"
 BIN = Path(sys.executable).parent
@@ -74,7 +75,7 @@ def write_hostile_files(platform: Platform) -> None:
     platform.write_events([{}, hostile(EVENT)], name=f"{name}.json")
     rejected = json.dumps(hostile(EVENT) | {"itemInSession": HOSTILE})
     with zipfile.ZipFile(platform.log_data / "more.zip", "w") as archive:
-        archive.writestr(f"../../{HOSTILE}.json", f"{rejected}\n")
+        archive.writestr(f"../../{HOSTILE}a.json", f"{rejected}\n")
     song = dict.fromkeys(("title", "artist_name", "artist_location", HOSTILE), HOSTILE)
     platform.write_songs([{}, song | {"song_id": "SO2", "artist_id": "AR2"}])
     platform.settings["max_rejected_share"] = 0.9
@@ -145,7 +146,7 @@ def test_a_hostile_record_is_a_record(told: Told) -> None:
     assert stored == [tuple(hostile(EVENT)[name] for name in TEXTS)]
     assert told.platform.rows("SELECT COUNT(*) FROM users") == [(1,)]
     [(uri, raw)] = told.platform.rows("SELECT uri, raw_text FROM rejected_records")
-    assert uri.endswith(f"/more.zip!/../../{HOSTILE}.json")
+    assert uri.endswith(f"/more.zip!/../../{HOSTILE}a.json")
     assert json.loads(raw)["song"] == hostile(EVENT)["song"]
 
     # it steers no terminal and no UI
@@ -244,7 +245,7 @@ def test_many_files_cost_little_each(tmp_path: Path) -> None:
     assert peak < 2_000 * len(found)
 
 
-# --- Secrets and processes -----------------------------------------------------------------------
+# --- Secrets and processes ----------------------------------------------------------------------
 
 
 def test_no_process_is_started_and_no_text_becomes_a_program() -> None:
@@ -276,7 +277,7 @@ def test_arguments_of_dagsters_processes_tell_no_password(monkeypatch: pytest.Mo
     )
 
 
-# --- Files that are written ----------------------------------------------------------------------
+# --- Files that are written ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
@@ -302,7 +303,7 @@ def test_a_link_beside_the_report_is_not_written_through(
     assert mine.read_text() == "mine"
 
 
-# --- The network -----------------------------------------------------------------------------------
+# --- The network ----------------------------------------------------------------------------------
 
 
 def test_s3_is_spoken_to_over_tls() -> None:
@@ -340,7 +341,8 @@ def test_a_webhook_whose_certificate_is_not_known_hears_nothing(
 
 
 def test_the_ui_is_for_this_machine_alone() -> None:
-    [host] = [p for p in webserver.create_dagster_webserver_cli().params if p.name == "host"]
+    command = webserver.create_dagster_webserver_cli()  # type: ignore[no-untyped-call]
+    [host] = [parameter for parameter in command.params if parameter.name == "host"]
     assert isinstance(host, click.Option)
     assert host.default == "127.0.0.1"
     assert settings.Settings().ui_url == "http://127.0.0.1:3000"
@@ -384,7 +386,7 @@ def posted(app: Any, mutation: str) -> tuple[int, dict[bytes, bytes], bytes]:
     return said[0]["status"], dict(said[0]["headers"]), body
 
 
-# --- Dependencies ----------------------------------------------------------------------------------
+# --- Dependencies ---------------------------------------------------------------------------------
 
 
 class Vulnerabilities(BaseHTTPRequestHandler):
