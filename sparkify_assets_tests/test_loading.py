@@ -59,7 +59,7 @@ def written(load: StagingLoad, warehouse: Warehouse) -> Load:
 
 def copied(sql: Path) -> Path:
     """A folder with what loads need of `sql/`."""
-    for layer in ("loading", "maintenance", "staging"):
+    for layer in ("loading", "maintenance", "privacy", "staging"):
         shutil.copytree(SQL / layer, sql / layer)
     return sql
 
