@@ -1,8 +1,7 @@
-"""Unpacks gzip, zstd, bzip2 and zip, which it knows by a file's first bytes and not by its name.
+"""Unpacks gzip, zstd, bzip2 and zip, recognized by a file's first bytes, not by its name.
 
-A compressed file is one object, like a plain one; each member of a zip archive is an object of its
-own, and is not unpacked further. Everything is streamed in blocks: nothing is written to disk,
-least of all under a name from an archive.
+A compressed file is one object; each member of a zip archive is an object of its own, and is not
+unpacked further. Everything is streamed: nothing is written to disk.
 """
 
 import bz2
@@ -24,8 +23,8 @@ from sparkify_assets.sources.base import LocalFile, address_of, is_hidden
 BLOCK_BYTES = 1024 * 1024
 PACKED_BYTES = 128 * 1024
 USUAL_RATIO = 10  # of JSON to its compressed form
-MOST_RATIO = 200  # logs are compressed 10 to 50 times
-FREE_BYTES = 1024**3  # may be unpacked whatever the ratio
+MOST_RATIO = 200  # beyond any log: those compress 10 to 50 times
+FREE_BYTES = 1024**3  # may be unpacked at any ratio
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and without
 BROKEN = (
     OSError,
@@ -39,7 +38,7 @@ BROKEN = (
 
 
 class Damaged(Exception):
-    """Why the rest of an object cannot be unpacked; `size` is how many bytes may be lost."""
+    """The rest of an object cannot be unpacked; `size` is the number of bytes that may be lost."""
 
     def __init__(self, reason: str, size: int) -> None:
         super().__init__(f"{reason}. Copy it here again, or compress it again")
@@ -47,9 +46,9 @@ class Damaged(Exception):
 
 
 class Member(NamedTuple):
-    """A stream of records; `name` is its name in an archive, "" for a file that is none.
+    """A file, or the member `name` of an archive; `size` is in bytes as stored.
 
-    `size` is in bytes, as stored. `blocks` raises Damaged where no more can be unpacked.
+    `blocks` raises Damaged where no more can be unpacked.
     """
 
     name: str
@@ -58,7 +57,7 @@ class Member(NamedTuple):
 
 
 def members_of(item: LocalFile, stream: FileIO) -> Iterator[Member]:
-    """The members of a file; each must be read before the next one is asked for.
+    """Yields the members of a file; each must be read before the next.
 
     Raises:
         SparkifyError: the file unpacks to far more than any log would.
@@ -66,7 +65,7 @@ def members_of(item: LocalFile, stream: FileIO) -> Iterator[Member]:
     most, total = max(FREE_BYTES, item.size * MOST_RATIO), 0
 
     def guarded(kind: str, blocks: Iterator[bytes], expected: int) -> Iterator[bytes]:
-        """The same blocks, up to the bound; raises Damaged where they break off."""
+        """The same blocks up to the limit; raises Damaged where they break off."""
         nonlocal total
         size = 0
         try:
@@ -79,7 +78,7 @@ def members_of(item: LocalFile, stream: FileIO) -> Iterator[Member]:
                         "yourself."
                     )
                 yield block
-        except EOFError:  # what came before is right, and how much is lost is unknown
+        except EOFError:  # the blocks so far are right; how much is lost is unknown
             raise Damaged(f"{kind}, and the end is missing", 1 if size else expected) from None
         except BROKEN as error:
             if isinstance(error, OSError) and error.errno:
@@ -100,7 +99,7 @@ def members_of(item: LocalFile, stream: FileIO) -> Iterator[Member]:
 
 
 def _zipped(item: LocalFile, stream: FileIO) -> Iterator[tuple[Member, int]]:
-    """The members of an archive, each with the size that it claims to have unpacked."""
+    """The members of an archive, each with its claimed unpacked size."""
     try:
         archive = zipfile.ZipFile(stream)
     except (EOFError, *BROKEN) as error:
@@ -126,7 +125,7 @@ def _failing(error: Exception) -> Iterator[bytes]:
 
 
 def _read(stream: Any) -> Iterator[bytes]:
-    """The blocks of a stream, including those before damage, which `read` would throw away."""
+    """The blocks of a stream; `read1` also returns data just before damage, unlike `read`."""
     read = getattr(stream, "read1", stream.read)
     return iter(partial(read, BLOCK_BYTES), b"")
 
@@ -137,7 +136,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
 
 
 def _frames(new: Callable[[], Any], stream: FileIO) -> Iterator[bytes]:
-    """Unpacks frames that follow one another; anything else behind a frame is an error."""
+    """Unpacks consecutive frames; anything else after a frame is an error."""
     unpacker, packed = new(), b""
     while True:
         if unpacker.eof:

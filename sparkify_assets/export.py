@@ -1,9 +1,8 @@
-"""Exports tables as Parquet files, so that readers and runs do not wait for each other.
+"""Exports tables from DuckDB as Parquet files, so that readers and runs never block each other.
 
-Files are written beside the old ones and renamed when all are whole: a reader finds the old file or
-the new one. Its footer says which publish it holds, so that the file of an unchanged table is kept,
-and a file that is not ours is left alone. DuckDB writes them: readers of Redshift never wait, and
-`settings.py` refuses an export from there.
+New files are written in a subfolder and moved into place when all are complete: a reader opens the
+old file or the new one. A file's footer names its publish, so that unchanged tables are skipped and
+files of other programs are left alone.
 """
 
 import os
@@ -30,14 +29,14 @@ FOOTER_BYTES = 1_024  # at the end of a file, with the keys in them
 
 
 def export_asset(catalog: Catalog, folder: Path) -> dg.AssetsDefinition:
-    """The Parquet files of all tables that SQL makes, in a folder."""
+    """The Parquet files of all tables that SQL builds, in a folder."""
     tables = [table for table in catalog.derived if table.insert]
 
     @dg.asset(
         deps=[table.name for table in tables],
         group_name="export",
         kinds={"parquet"},
-        description="A Parquet file for each table, for readers that do not wait for a run.",
+        description="A Parquet file per table, for readers that must not wait for a run.",
     )
     def parquet_files(
         context: dg.AssetExecutionContext, warehouse: Warehouse
@@ -46,7 +45,7 @@ def export_asset(catalog: Catalog, folder: Path) -> dg.AssetsDefinition:
 
         def work(session: Session) -> tuple[list[str], list[str]]:
             for table in tables:
-                require(session, table, "parquet_files holds it", rows=not table.may_be_empty)
+                require(session, table, "parquet_files exports it", rows=not table.may_be_empty)
             published = last_published(session, catalog)
             marks = {
                 name: f"published {row['published_at']}, {row['row_count']} rows"
@@ -76,25 +75,19 @@ def export_asset(catalog: Catalog, folder: Path) -> dg.AssetsDefinition:
 
 
 def export(session: Session, marks: dict[str, str], folder: Path) -> tuple[list[str], list[str]]:
-    """Brings the files of a folder up to date, all of them or none, and removes those of others.
+    """Updates the Parquet files in a folder, all or none, and removes those of other tables.
 
-    Args:
-        session: on DuckDB; as long as it is open, nobody publishes.
-        marks: for each table, what a file says that holds its rows as they are now; if this is
-            empty, the file is written in any case.
-        folder: made if it is missing.
-
-    Returns:
-        The names of the tables whose files were written, and of those whose files were removed.
+    `marks` maps each table to the mark in the footer of an up-to-date file; a table with an empty
+    mark is always written. Returns the names of the tables whose files were written and removed.
 
     Raises:
-        SparkifyError: a file cannot be written, or is not ours.
+        SparkifyError: a file cannot be written, or was not written by Sparkify.
     """
     beside = folder / ".being_written"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            shutil.rmtree(beside, ignore_errors=True)  # of a process that was killed
+            shutil.rmtree(beside, ignore_errors=True)  # left by a killed process
             beside.mkdir()
             try:
                 return _write(session, marks, folder, beside)
@@ -138,7 +131,7 @@ def _footer(path: Path) -> bytes:
 
 def _cannot_write(path: Path, problem: str, details: str = ".") -> SparkifyError:
     return SparkifyError(
-        f"{path} cannot be written: {problem}. The files that are there stay as they were. "
-        "SPARKIFY_EXPORT_PATH names their folder",
+        f"{path} cannot be written: {problem}. Existing files were left unchanged. "
+        "SPARKIFY_EXPORT_PATH sets their folder",
         details,
     )

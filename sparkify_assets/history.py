@@ -1,8 +1,8 @@
-"""The run history and the launcher that `dagster.yaml` names: Dagster's own, made safe.
+"""Dagster's SQLite run history and launcher, made robust; `dagster.yaml` names both.
 
-Processes that start together create its files one after the other: a race would break them for
-good. The process of a run holds a lock until it ends, however it ends. This is how Dagster's
-monitoring recognizes a dead run, marks it as failed, and starts the next one in the queue.
+Processes that start together create the files one after the other, since a race would corrupt
+them. The process of a run holds a lock until it ends, however it ends, so Dagster's monitoring can
+detect a dead run, mark it as failed, and start the next one in the queue.
 """
 
 import fcntl
@@ -37,7 +37,7 @@ from sparkify_assets.warehouse import warehouse_of
 from sparkify_assets.wording import slug
 
 for name in ("QueuedRunCoordinatorDaemon", "MonitoringDaemon", "SensorDaemon"):
-    # what they do each second is seen in the UI
+    # they log every second what the UI shows anyway
     logging.getLogger(f"dagster.daemon.{name}").setLevel(logging.WARNING)
 
 DEFAULT = str(Settings.model_fields["duckdb_path"].default)
@@ -60,19 +60,19 @@ class RunHistory(DagsterSqliteStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> "RunHistory":
-        """Called with what `dagster.yaml` says: each warehouse but the default one has its own."""
+        """The history in the folder of `dagster.yaml`, or a subfolder for another warehouse."""
         folder = Path(config_value["base_dir"])
-        with suppress(SparkifyError):  # wrong settings, as the definitions will say
+        with suppress(SparkifyError):  # the definitions will report wrong settings
             place = warehouse_of(Settings.from_environment()).address
             folder /= slug(place) if place != DEFAULT else ""
         return cls(str(folder), inst_data)
 
 
 class _Runs(SqliteRunStorage):
-    """Which runs there are, and which of them have a process.
+    """The runs, and which of them have a process.
 
-    The lock of a run is on one byte of a file: unlike `flock`, it is not kept by the processes that
-    a run has forked. But a process that closes the file gives up all of its locks.
+    A run locks one byte of a file. Unlike `flock`, forked processes do not inherit this lock, but a
+    process that closes the file loses all its locks, so the files stay open in `held`.
     """
 
     held: ClassVar[list[IO[bytes]]] = []
@@ -91,7 +91,7 @@ class _Runs(SqliteRunStorage):
     def handle_run_event(
         self, run_id: str, event: dg.DagsterEvent, update_timestamp: datetime | None = None
     ) -> None:
-        if event.event_type == dg.DagsterEventType.RUN_START:  # comes from the run's own process
+        if event.event_type == dg.DagsterEventType.RUN_START:  # handled in the run's own process
             self.held.append((self.folder / "running.lock").open("ab"))
             fcntl.lockf(self.held[-1], fcntl.LOCK_EX, 1, zlib.crc32(run_id.encode()))
         super().handle_run_event(run_id, event, update_timestamp)
@@ -106,7 +106,7 @@ class _Runs(SqliteRunStorage):
 
 
 class _Events(SqliteEventLogStorage):
-    """The events of runs: a file for each run, and one for all."""
+    """The events: one file per run, and one for all runs."""
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
@@ -124,7 +124,7 @@ class _Events(SqliteEventLogStorage):
 
 
 class Launcher(dg.DefaultRunLauncher):
-    """Starts runs as Dagster does, and knows which of them have died."""
+    """Dagster's launcher, which can also tell whether a run has died."""
 
     supports_check_run_worker_health = True
 
@@ -138,21 +138,21 @@ class Launcher(dg.DefaultRunLauncher):
 
 @lru_cache(16)
 def _engine(path: str, inode: int, process: int) -> Engine:
-    """The engine of one file in one process: a new file of the same name gets a new one."""
+    """The engine for a database file; a new file of the same name gets a new one."""
     engine = create_engine(
         f"sqlite:///{path}", connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
     )
 
     @event.listens_for(engine, "connect")
     def set_up(connection: sqlite3.Connection, _: object) -> None:
-        # a power failure may cost the last lines of the history, but never damages it
+        # a power failure may lose the last events, but never corrupts the file
         connection.execute("PRAGMA synchronous = NORMAL")
 
     return engine
 
 
 def _is_missing(database: Path) -> bool:
-    """Whether a database is new, or was deleted under a server, which may leave an empty file."""
+    """Whether a database does not exist, or is empty because it was deleted under a server."""
     return not (database.exists() and database.stat().st_size)
 
 
@@ -163,10 +163,10 @@ def _explained(folder: Path) -> Iterator[None]:
     except IntegrityError:  # Dagster relies on it
         raise
     except (OSError, DatabaseError, CommandError) as error:
-        sys.tracebacklimit = 0  # the message says it all, and a traceback would hide it
+        sys.tracebacklimit = 0  # a traceback would hide the message
         raise SparkifyError(
             f"The run history in {folder} cannot be used: {getattr(error, 'orig', error)}. If the "
             "disk is full or the folder not writable, fix that. If it is damaged or of another "
-            f"version of Dagster, move it away (mv {folder} {folder}.old): a new one is made. "
+            f"version of Dagster, move it away (mv {folder} {folder}.old): a new one is created. "
             "It only lists past runs."
         ) from None

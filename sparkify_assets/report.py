@@ -1,8 +1,8 @@
-"""The listening report: one HTML page that needs nothing else, from rows of the marts.
+"""The listening report: one self-contained HTML page, from rows of the marts.
 
-This file reads the rows and offers filters; `report.html.jinja` is the page, `figures.html.jinja`
-says what each figure shows, `charts.html.jinja` draws it. To add a figure, extend
-`figures.html.jinja`, and `READS` for a new mart. What a number means is defined in `sql/marts/`.
+This file reads the rows and defines template filters. `report.html.jinja` is the page,
+`figures.html.jinja` has its figures, and `charts.html.jinja` draws them. To add a figure, extend
+`figures.html.jinja`, and `READS` for a new mart.
 """
 
 import csv
@@ -30,14 +30,13 @@ OTHERS = (
 )
 READS = dict.fromkeys(RANKINGS, 10) | dict.fromkeys(OTHERS, 1_000_000)  # rows of marts
 DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
-SONG = ("rank", "song", "artist", "plays", "listeners")  # what is shown of one
-# a spreadsheet computes a field that begins with one of them, narrow or wide
-FORMULA = {*"=+-@\uff1d\uff0b\uff0d\uff20"}
+SONG = ("rank", "song", "artist", "plays", "listeners")  # columns of the top songs
+FORMULA = {*"=+-@\uff1d\uff0b\uff0d\uff20"}  # spreadsheets run fields that begin with one of these
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the report shows."""
+    """The data of the report."""
 
     rows: dict[str, list[Row]]  # the first rows of each mart in READS, by its name
     counts: dict[str, int]  # all rows of each table, by its name
@@ -46,7 +45,7 @@ class Findings:
 
     @classmethod
     def read(cls, session: Session, catalog: Catalog) -> "Findings":
-        """Reads what the report needs; a check that no publish evaluated is evaluated now.
+        """Reads the data; runs the checks of tables without recorded results.
 
         Raises:
             SparkifyError: `sql/` lacks a mart that the report shows.
@@ -76,7 +75,7 @@ class Findings:
 
 
 def page_of(findings: Findings, made_at: datetime | None = None) -> str:
-    """The report as the text of an HTML file, made now or at another moment, UTC."""
+    """The report as HTML; `made_at` is in UTC, by default now."""
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -105,29 +104,25 @@ def page_of(findings: Findings, made_at: datetime | None = None) -> str:
 
 
 def write(page: str, path: Path) -> None:
-    """Puts the page into its file, whole or not at all.
-
-    Raises:
-        SparkifyError: the file cannot be written.
-    """
+    """Writes the page to its file, whole or not at all; raises SparkifyError if it cannot."""
     try:
         replace(path, page)
     except OSError as error:
         raise SparkifyError(
-            f"{path} cannot be written: {error.strerror}. What is there stays as it was. "
-            "SPARKIFY_REPORT_PATH names the file."
+            f"{path} cannot be written: {error.strerror}. The old file was left unchanged. "
+            "SPARKIFY_REPORT_PATH sets the file."
         ) from None
 
 
 def only(rows: list[Row], *names: str) -> list[Row]:
-    """The rows with these columns alone."""
+    """The rows with only these columns."""
     return [{name: row[name] for name in names} for row in rows]
 
 
 def ticks(rows: list[Row], up: list[str], down: list[str]) -> list[int]:
-    """About four round numbers from the lowest bar to the highest, zero among them.
+    """About four round numbers, including zero, that cover all bars.
 
-    A row's bar is the sum of its columns `up`, drawn upwards, and that of `down`, downwards.
+    The bar of a row is the sum of its columns `up`, drawn upwards, and of `down`, downwards.
     """
     high = max([1, *(sum(row[name] for name in up) for row in rows)])
     low = -max([0, *(sum(row[name] for name in down) for row in rows)])
@@ -138,7 +133,7 @@ def ticks(rows: list[Row], up: list[str], down: list[str]) -> list[int]:
 
 
 def as_csv(rows: list[Row]) -> str:
-    """The rows as a CSV file, with the mark by which a spreadsheet knows that it is UTF-8."""
+    """The rows as CSV with a BOM, so that spreadsheets read it as UTF-8."""
     file = io.StringIO("\ufeff")
     file.seek(1)
     lines = csv.DictWriter(file, rows[0])
@@ -150,7 +145,7 @@ def as_csv(rows: list[Row]) -> str:
 
 
 def _by_hour(rows: list[Row]) -> list[Row]:
-    """A row for each hour with the mean plays on each weekday."""
+    """A row per hour with the mean number of plays on each weekday."""
     means = {(row["weekday"], row["hour"]): row["plays"] / row["days"] for row in rows}
     return [
         {"hour": hour} | {name: means.get((day, hour), 0.0) for day, name in enumerate(DAYS)}
@@ -159,7 +154,7 @@ def _by_hour(rows: list[Row]) -> list[Row]:
 
 
 def _fit_to_show(row: Row) -> Row:
-    """A row whose texts are each one line, and hold nothing that aborts what draws them."""
+    """The row with each text on one line, without unsafe characters."""
     return {
         name: printable(" ".join(value.split())) if isinstance(value, str) else value
         for name, value in row.items()

@@ -1,7 +1,7 @@
-"""Turns JSON values into values of a staging table's columns, and says why some do not fit.
+"""Converts JSON values to the types of a staging table, or says why a value does not fit.
 
-Python decides: a value is kept exactly, or its record is rejected. SQL only recognizes records
-that are clearly sound, and makes the same rows of them; any doubtful record is left to Python.
+A value is kept exactly, or its record is rejected. Python decides this. SQL converts only records
+that are clearly sound, with the same result, and leaves any doubtful record to Python.
 """
 
 import json
@@ -19,7 +19,7 @@ from sparkify_assets.errors import SparkifyError, printable
 from sparkify_assets.records import MAX_RECORD_BYTES, Found, Members, Number
 from sparkify_assets.tables import Column, Table
 
-OBJECT_ID = "object_id"  # the column of a staging table that comes from no key of the JSON
+OBJECT_ID = "object_id"  # the one column of a staging table that is not in the JSON
 DOUBTFUL = '"the record in doubt"'
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 ISO = re.compile(r"[0-9-]{8,10}[T ]\S+")  # perhaps a date and a time: Python decides
@@ -27,8 +27,8 @@ PLAIN_ISO = (  # read alike by DuckDB and Python
     "[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,6})?)?"
     "(Z|[+-][01][0-9]:?[0-5][0-9])?"
 )
-LOOSE = r",\s*[}\]]"  # no JSON, but DuckDB reads it
-DEEP = r"[\[{](?:[^\[\]{}]*[\[{]){19}"  # perhaps too deep for Python, which ends at some hundred
+LOOSE = r",\s*[}\]]"  # invalid JSON that DuckDB reads
+DEEP = r"[\[{](?:[^\[\]{}]*[\[{]){19}"  # may be too deep for Python, whose limit is some hundreds
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
 WANTED = {"TIMESTAMP": "epoch milliseconds and no ISO 8601 time"}
 EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
@@ -36,7 +36,7 @@ EARLIEST = 94_694_400_000  # 1973 in milliseconds; as seconds, the year 4970
 
 
 class Misfit(ValueError):
-    """Why a record cannot become a row; `column` is the one at fault, if one is."""
+    """Why a record cannot become a row; `column` is the column at fault, if any."""
 
     def __init__(self, reason: str, column: str | None = None) -> None:
         super().__init__(reason)
@@ -44,9 +44,9 @@ class Misfit(ValueError):
 
 
 class _Kind(NamedTuple):
-    """How a column takes a value: `convert` makes it from a text or raises an error.
+    """How a column gets its value: `convert` makes it from text, or raises.
 
-    The others are SQL over the struct `v`: the text, the value, and whether it clearly fits.
+    The others are SQL on the struct `v`: the text, the value, and whether the value clearly fits.
     """
 
     convert: Callable[[str], object]
@@ -69,9 +69,9 @@ def verify_readable(table: Table) -> None:
 
 
 def row_reader(table: Table) -> Callable[[Found, int], list[object]]:
-    """A function from a record and the id of its object to a row; raises Misfit if it is none.
+    """A function from a record and an object_id to a row; raises Misfit if the record does not fit.
 
-    The first of equal keys counts.
+    The first value of a repeated key counts.
     """
     kinds = [(c, c.key, _kind(c).convert) for c in json_columns(table)]
     id_at = [c.name for c in table.columns].index(OBJECT_ID)
@@ -107,15 +107,15 @@ def row_reader(table: Table) -> Callable[[Found, int], list[object]]:
 
 
 def structure(table: Table) -> str:
-    """What `json_transform` makes of a record; as JSON, a text still differs from a number."""
+    """The structure for `json_transform`; the type JSON keeps strings distinct from numbers."""
     is_json = {c.key: c.type.startswith(("VARCHAR", "DOUBLE")) for c in json_columns(table)}
     return json.dumps({key: "JSON" if is_it else "VARCHAR" for key, is_it in is_json.items()})
 
 
 def select_rows(table: Table) -> str:
-    """SELECT list for a row of the table, and for the record itself if it is left to Python.
+    """SELECT list for a row of the table, plus the record itself if it is left to Python.
 
-    It reads `object_id`, the record `json`, and the struct `v` of its values.
+    It reads the columns `object_id`, `json` (the record) and `v` (the struct of its values).
     """
     kinds = {column.name: _kind(column) for column in json_columns(table)}
     values = [f"{kind.value} AS {quote(name)}" for name, kind in kinds.items()]
@@ -220,9 +220,9 @@ def _number(text: str) -> float:
 
 
 def _time(latest: int, text: str) -> datetime:
-    """Epoch milliseconds, or a time of ISO 8601, in UTC if it names no zone.
+    """Epoch milliseconds or an ISO 8601 time, which is UTC if it has no zone.
 
-    A time before 1973 or after `latest` is a number in another unit.
+    A time before 1973 or after `latest` is probably a number in another unit.
     """
     if ISO.fullmatch(text):
         moment = datetime.fromisoformat(text)

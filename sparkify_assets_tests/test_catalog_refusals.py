@@ -100,7 +100,7 @@ BAD_FILES = {
     "a check of a name that is taken": (
         "checks/users__row_count.sql",
         "-- No.\nSELECT u.user_id FROM users AS u",
-        r"users__row_count\.sql: .*users\.sql asks for a check of that name already",
+        r"users__row_count\.sql: .*users\.sql has a check of that name already",
     ),
     "no INSERT": ("star/bad.sql", "CREATE TABLE bad (a INTEGER);", "has no INSERT, and no line"),
     "a check without a name": ("checks/users.sql", "SELECT 1", "<table>__<check>.sql"),

@@ -99,7 +99,7 @@ def test_a_file_of_somebody_else_stops_it_before_any_file_changes(exported: Plat
     before = files(exported)
     said = failure_of(exported.run("parquet_files"))
     assert f"{path} cannot be written: it was not written by Sparkify. Move it away. " in said
-    assert said.endswith("SPARKIFY_EXPORT_PATH names their folder.")
+    assert said.endswith("SPARKIFY_EXPORT_PATH sets their folder.")
     assert files(exported) == before
     path.unlink()
     run(exported, "parquet_files")
@@ -147,7 +147,7 @@ def fails(warehouse: DuckDBWarehouse, folder: Path) -> str:
     """What an export of the users says that fails."""
     with pytest.raises(SparkifyError) as raised, warehouse.transaction() as session:
         export(session, {"users": ""}, folder)
-    assert "SPARKIFY_EXPORT_PATH names their folder" in str(raised.value)
+    assert "SPARKIFY_EXPORT_PATH sets their folder" in str(raised.value)
     return str(raised.value)
 
 

@@ -118,7 +118,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_cannot_take_a_report(reason: str, disk: Path) -> None:
     if "Read-only" in reason:
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    kept = f"cannot be written: {reason}. What is there stays as it was"
+    kept = f"cannot be written: {reason}. The old file was left unchanged"
     with pytest.raises(SparkifyError, match=kept):
         report.write("x" * 100_000, disk / "report.html")
     assert (disk / "report.html").read_text() == OLD

@@ -214,7 +214,7 @@ def test_a_file_that_cannot_be_written(published: Platform) -> None:
     published.settings["report_path"] = published.folder / "nowhere" / "report.html"
     result = published.run("listening_report")
     assert "report.html cannot be written: No such file or directory" in failure_of(result)
-    assert "SPARKIFY_REPORT_PATH names the file" in failure_of(result)
+    assert "SPARKIFY_REPORT_PATH sets the file" in failure_of(result)
 
 
 def test_a_mart_that_was_taken_away_is_named(published: Platform) -> None:

@@ -1,4 +1,4 @@
-"""Where the input comes from: the folders or S3 addresses of the settings, or the sample data."""
+"""Chooses the sources: folders or S3 addresses from the settings, or the sample data."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ SAMPLE_DATA = Path(__file__).resolve().parents[1] / "sample"  # made by benchmar
 
 
 def sources_of(settings: Settings) -> dict[str, Source]:
-    """The two sources by name: those of the settings, or the sample data of the package."""
+    """The two sources by name."""
     sources: dict[str, Source] = {}
     for name, setting in {"song_files": "song_data", "event_files": "log_data"}.items():
         variable, place = f"SPARKIFY_{setting.upper()}", getattr(settings, setting)
@@ -20,7 +20,7 @@ def sources_of(settings: Settings) -> dict[str, Source]:
         elif not place.startswith("s3://"):
             sources[name] = FolderSource(name, variable, _folder(place))
         else:
-            # imported here, since it takes 0.7 s in every process
+            # imported here because it takes 0.7 s
             from sparkify_assets.sources.s3 import S3Source
 
             bucket, _, folder = place.removeprefix("s3://").rstrip("/").partition("/")
@@ -29,7 +29,7 @@ def sources_of(settings: Settings) -> dict[str, Source]:
 
 
 def _folder(place: str) -> Path:
-    """One path for a folder however it is written: without `..` and `//`, but with its links."""
+    """A normalized path: absolute, without `..` and `//`, but with its links."""
     written = Path(place).absolute()
     plain = Path("/", os.path.abspath(written).lstrip("/"))  # noqa: PTH100  # resolves no links
     # behind a link, `..` is the parent of its target, not of the link

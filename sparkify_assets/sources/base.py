@@ -1,7 +1,7 @@
-"""The contract of a source: which objects it has, in which version, and their bytes in local files.
+"""What a source must provide: its objects, their versions, and their bytes in local files.
 
-To add a kind, subclass `Source` in a file beside this one, and extend `sources_of` and
-`settings.FOLDER`. `reading.py` knows what an object contains.
+To add a kind of source, subclass `Source` in a new file here, and extend `sources_of` and
+`settings.FOLDER`.
 """
 
 import os
@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from sparkify_assets.errors import SparkifyError, printable
 
-SAMPLE = "sample:"  # what the root of the sample data begins with
+SAMPLE = "sample:"  # prefix of the sample data's root
 SAMPLE_NOTE = "Made-up sample data; SPARKIFY_SONG_DATA and SPARKIFY_LOG_DATA name your own files."
 DESCRIPTIONS = {
     "song_files": "JSON files of the song catalogue, one record a file.",
@@ -25,7 +25,7 @@ DESCRIPTIONS = {
 
 @dataclass(frozen=True)
 class InputObject:
-    """An object as it was listed: `version` changes with its bytes; `size` is in bytes."""
+    """An object as listed: `version` changes with its content; `size` is in bytes."""
 
     uri: str
     size: int
@@ -34,7 +34,7 @@ class InputObject:
 
 @dataclass(frozen=True)
 class LocalFile(InputObject):
-    """An object whose bytes are in the file at `path`; `version` is that of this file."""
+    """An object whose bytes are in the file `path`; `version` is the version of that file."""
 
     path: Path
 
@@ -72,7 +72,7 @@ class Source(ABC):
         """The objects as files, in the same order, for the duration of the block.
 
         Raises:
-            SparkifyError: an object cannot be read, or is no longer the version that was listed.
+            SparkifyError: an object cannot be read, or has changed since it was listed.
         """
 
     @property
@@ -81,11 +81,11 @@ class Source(ABC):
 
     @property
     def root(self) -> str:
-        """The source in load_history: the same for the sample data wherever it is installed."""
+        """The source's name in load_history; independent of where the sample is installed."""
         return f"{SAMPLE}{self.name}" if self.is_sample else self.uri
 
     def within(self, prefix: str) -> str:
-        """What the URIs of the objects in the subfolder `prefix` begin with."""
+        """The common prefix of all URIs in the subfolder `prefix`."""
         names = [name for name in prefix.split("/") if name]
         if {".", ".."} & set(names):
             raise SparkifyError(
@@ -109,21 +109,21 @@ class Source(ABC):
 
 
 def address_of(uri: str) -> str:
-    """A URI as people write it: a local one as its path."""
+    """A URI for people: a local one as a path."""
     return printable(uri.removeprefix("file://"))
 
 
 def is_hidden(names: list[str]) -> bool:
-    """Whether any part of a path below the source's folder is hidden."""
+    """Whether any part of a path is hidden."""
     return any(name.startswith((".", "_")) for name in names)
 
 
 @contextmanager
 def opened(item: LocalFile) -> Iterator[FileIO]:
-    """Opens an object for reading, unbuffered: callers read large blocks.
+    """Opens an object unbuffered; callers read large blocks.
 
     Raises:
-        SparkifyError: it cannot be read, or is not the listed version when it was read.
+        SparkifyError: it cannot be read, or changed since it was listed.
     """
     try:
         stream = item.path.open("rb", buffering=0)
@@ -141,7 +141,7 @@ def opened(item: LocalFile) -> Iterator[FileIO]:
 
 
 def changed(item: InputObject) -> SparkifyError:
-    """The error for an object that is no longer the version that was listed."""
+    """The error for an object that changed after it was listed."""
     return SparkifyError(
         f"{address_of(item.uri)} changed while it was being loaded. Nothing was loaded: run it "
         "again when it is complete."
@@ -149,5 +149,5 @@ def changed(item: InputObject) -> SparkifyError:
 
 
 def file_version(status: os.stat_result) -> str:
-    """The version of a file: its size and its modification time."""
+    """The version of a file: size and modification time."""
     return f"{status.st_size}-{status.st_mtime_ns}"

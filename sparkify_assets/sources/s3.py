@@ -1,4 +1,4 @@
-"""A folder of an S3 bucket, as a source."""
+"""A source in an S3 bucket."""
 
 import random
 import time
@@ -31,7 +31,7 @@ BROKEN_OFF = (HTTPClientError, IncompleteReadError)
 
 @dataclass(frozen=True)
 class S3Source(Source):
-    """The objects below `folder`, or all of the bucket if that is ""; their ETags are versions."""
+    """The objects below `folder` ("" for the whole bucket); their versions are ETags."""
 
     kinds: ClassVar[set[str]] = {"json", "s3"}
 
@@ -51,7 +51,7 @@ class S3Source(Source):
             for entry in entries:
                 uri = f"s3://{self.bucket}/{entry['Key']}"
                 names = uri.removeprefix(f"{self.uri}/").split("/")
-                # consoles make an empty folder as a key that ends with a slash
+                # consoles create folders as keys that end with a slash
                 if names[-1] and not is_hidden(names):
                     found.append(InputObject(uri, entry["Size"], entry["ETag"].strip('"')))
         if not found:
@@ -76,7 +76,7 @@ class S3Source(Source):
         return s3_client(anonymous=self.anonymous)
 
     def _fetch(self, wanted: list[tuple[InputObject, Path]]) -> None:
-        """Copies objects into files, large ones in parts, many at once."""
+        """Downloads objects in parallel, large ones in parts."""
         pool = ThreadPoolExecutor(CONNECTIONS)
         try:
             parts = [
@@ -90,7 +90,7 @@ class S3Source(Source):
             pool.shutdown(cancel_futures=True)
 
     def _fetch_part(self, item: InputObject, path: Path, start: int) -> None:
-        """Copies a part of an object into its place in the file; retries if the body breaks off."""
+        """Downloads a part into its place in the file; retries if the body breaks off."""
         end = min(start + PART_BYTES, item.size)
         part = {} if end - start == item.size else {"Range": f"bytes={start}-{end - 1}"}
         path.touch()  # another part may have created it

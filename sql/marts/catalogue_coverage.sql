@@ -1,9 +1,9 @@
--- One row in all: how many plays are of songs that the catalogue knows, with and without the repair of texts.
+-- A single row: how many plays are of songs in the catalogue, with and without text repair.
 CREATE TABLE catalogue_coverage (
-    plays INTEGER NOT NULL, -- plays in all
-    matched INTEGER NOT NULL, -- plays whose song the catalogue knows
-    share DOUBLE PRECISION, -- matched / plays; null when nothing was played
-    matched_before_repair INTEGER NOT NULL, -- plays whose song it knows by title and artist as found
+    plays INTEGER NOT NULL, -- all plays
+    matched INTEGER NOT NULL, -- plays of songs in the catalogue
+    share DOUBLE PRECISION, -- matched / plays; null if nothing was played
+    matched_before_repair INTEGER NOT NULL, -- plays matched by title and artist as logged
     share_before_repair DOUBLE PRECISION -- matched_before_repair / plays; null when nothing was played
 )
 -- one row

@@ -6,7 +6,7 @@ CREATE TABLE level_changes (
     downgrades INTEGER NOT NULL, -- changes from paid to free
     cancellations INTEGER NOT NULL -- users who cancelled on this day for the last time
 )
--- at most a row a day, read in this order
+-- at most one row per day, read in this order
 DISTSTYLE ALL
 SORTKEY (date);
 

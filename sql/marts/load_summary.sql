@@ -1,4 +1,4 @@
--- One row is one staging table: where it was loaded from, and what became of the records.
+-- One row is one staging table: its source, and its loaded, rejected and repeated records.
 CREATE TABLE load_summary (
     table_name VARCHAR(128) NOT NULL PRIMARY KEY, -- staging table
     source_root VARCHAR(1024) NOT NULL, -- folder or prefix that it was loaded from
@@ -6,10 +6,10 @@ CREATE TABLE load_summary (
     records BIGINT NOT NULL, -- records in them
     rows_loaded BIGINT NOT NULL, -- records that are rows of the table
     rows_rejected BIGINT NOT NULL, -- records that are rows of rejected_records
-    rows_repeated BIGINT, -- rows_loaded that repeat another one, value for value; null for tables in which they are not counted
+    rows_repeated BIGINT, -- loaded rows that repeat another one, value for value; null for tables where they are not counted
     last_loaded_at TIMESTAMP NOT NULL -- when something was last loaded, UTC
 )
--- a row for each staging table
+-- one row per staging table
 DISTSTYLE ALL
 SORTKEY (table_name);
 

@@ -1,4 +1,4 @@
--- One row is one artist as logged, the text repaired, ranked by plays. Every play counts, known to the catalogue or not.
+-- One row is one artist as logged, with repaired text, ranked by plays. Every play counts, in the catalogue or not.
 CREATE TABLE most_played_artists (
     rank INTEGER NOT NULL, -- 1 is the most played; artists with equally many plays share a rank
     artist VARCHAR(1024) NOT NULL PRIMARY KEY, -- artist as logged, repaired

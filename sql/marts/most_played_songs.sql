@@ -1,4 +1,4 @@
--- One row is one song as it was logged, its text repaired, ranked by its plays. Every play counts, known to the catalogue or not.
+-- One row is one song as logged, with repaired text, ranked by plays. Every play counts, in the catalogue or not.
 -- show rows: 10 of rank, song, artist, plays, listeners
 CREATE TABLE most_played_songs (
     rank INTEGER NOT NULL, -- 1 is the most played; songs with equally many plays share a rank
@@ -7,7 +7,7 @@ CREATE TABLE most_played_songs (
     plays INTEGER NOT NULL, -- how often it was played
     listeners INTEGER NOT NULL, -- how many users played it
     song_id VARCHAR(64) REFERENCES songs (song_id), -- song in the catalogue, the smallest where several match
-    in_catalogue BOOLEAN NOT NULL, -- whether the catalogue knows it
+    in_catalogue BOOLEAN NOT NULL, -- whether the catalogue has it
     first_play TIMESTAMP NOT NULL, -- when it was first played, UTC
     last_play TIMESTAMP NOT NULL, -- when it was last played, UTC
     PRIMARY KEY (song, artist)

@@ -1,4 +1,4 @@
--- One row is one figure of the newest complete day, beside the same weekday in the eight weeks before.
+-- One row is one figure of the newest complete day, compared with the same weekday of the last eight weeks.
 -- plots: value
 CREATE TABLE newest_day (
     figure VARCHAR(32) NOT NULL PRIMARY KEY, -- the number of events, or a share: paid, matched, repeated or rejected
@@ -6,10 +6,10 @@ CREATE TABLE newest_day (
     value DOUBLE PRECISION NOT NULL, -- the figure on this day
     usual DOUBLE PRECISION, -- median of the figure on the earlier days; null if there are none
     deviation DOUBLE PRECISION, -- median absolute deviation from the median
-    days INTEGER NOT NULL, -- how many earlier days there are
+    days INTEGER NOT NULL, -- number of earlier days
     is_unusual BOOLEAN NOT NULL -- whether it is more than five standard deviations from usual; never with fewer than four earlier days
 )
--- a row a figure
+-- one row per figure
 DISTSTYLE ALL
 SORTKEY (figure);
 
@@ -90,7 +90,7 @@ SELECT
     u.value AS usual,
     s.value AS deviation,
     COALESCE(u.days, 0) AS days,
-    -- 1.4826 median deviations are a standard deviation; less than a fifth of the events, or a fiftieth in a share, is usual
+    -- 1.4826 median deviations are one standard deviation; below a fifth of the events, or 0.02 of a share, is usual
     COALESCE(
         u.days >= 4
         AND ABS(f.value - u.value) > 5 * 1.4826 * s.value

@@ -6,7 +6,7 @@ CREATE TABLE songs (
     year INTEGER, -- year of release; null when unknown
     duration DOUBLE PRECISION -- seconds
 )
--- a small dimension, joined by song: a copy on every node, in the order of its key
+-- a small dimension, joined by song: a copy on every node, sorted by key
 DISTSTYLE ALL
 SORTKEY (song_id);
 

@@ -9,7 +9,7 @@ CREATE TABLE time (
     year INTEGER NOT NULL, -- calendar year
     weekday INTEGER NOT NULL -- 0 is Sunday, 6 is Saturday
 )
--- as many rows as songplays, and each beside its plays, in one order: they are merged in place
+-- as many rows as songplays, collocated with them and sorted alike, for a merge join
 DISTKEY (start_time)
 SORTKEY (start_time);
 

@@ -7,12 +7,12 @@ CREATE TABLE users (
     gender VARCHAR(16), -- F or M
     level VARCHAR(16) -- free or paid, at the latest event of the user
 )
--- a small dimension, joined by user: a copy on every node, in the order of its key
+-- a small dimension, joined by user: a copy on every node, sorted by key
 DISTSTYLE ALL
 SORTKEY (user_id);
 
 INSERT INTO users (user_id, first_name, last_name, gender, level)
--- The time of the latest event comes first: to number all events would take long.
+-- The time of the latest event first: numbering all events would be slow.
 WITH ends AS (
     SELECT e.user_id, MAX(e.ts) AS ts
     FROM events AS e
