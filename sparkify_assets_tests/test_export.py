@@ -178,7 +178,7 @@ def test_it_takes_the_place_of_no_other_thing(
 
 def test_a_full_disk(disk: Path, users: DuckDBWarehouse) -> None:
     said = fails(users, disk)
-    assert "users.parquet cannot be written: DuckDB stopped. The files that are there stay" in said
+    assert "users.parquet cannot be written: DuckDB stopped. Existing files were left" in said
     assert "No space left on device" in said
     assert {path.name for path in disk.iterdir()} == {"report.html", ".lock"}
 
