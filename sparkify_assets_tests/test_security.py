@@ -336,7 +336,7 @@ def test_a_webhook_whose_certificate_is_not_known_hears_nothing(
         server.shutdown()
         server.server_close()
     assert heard == []
-    assert "did not take an alert (URLError)" in caplog.text
+    assert "did not accept an alert (URLError)" in caplog.text
     assert "T0P-SECRET" not in caplog.text
 
 
