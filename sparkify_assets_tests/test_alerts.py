@@ -190,7 +190,11 @@ def failed_check(platform: Platform) -> None:
 
 
 def refused_insert(platform: Platform) -> None:
-    platform.edit("star/users.sql", "latest.gender,", "CAST(latest.last_name AS BIGINT) AS gender,")
+    platform.edit(
+        "star/users.sql",
+        "latest.gender,",
+        "CAST(CAST(latest.last_name AS BIGINT) AS VARCHAR(16)) AS gender,",
+    )
 
 
 def refused_check(platform: Platform) -> None:

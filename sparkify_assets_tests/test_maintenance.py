@@ -377,7 +377,7 @@ def test_what_a_file_says_of_its_maintenance_is_proved(kept: tuple[Platform, Fil
     files.new_day(5)
     result = platform.run(*EVENTS, "users")
     assert not result.success
-    assert "users.sql: maintained by user_id is not true: " in failure_of(result)
+    assert "users.sql: maintained by user_id is wrong: " in failure_of(result)
 
 
 def test_a_dropped_table_and_lost_notes_are_made_up_for(kept: tuple[Platform, Files]) -> None:

@@ -96,7 +96,8 @@ def test_every_number_around_the_figures(either: Platform) -> None:
         (e["song"].strip(" "), e["artist"].strip(" ")) in known for e in star.plays_of(events)
     )
     (repaired,) = either.rows("SELECT COUNT(*) FROM repaired_text")[0]
-    checks = len([*either.defs().resolve_asset_graph().asset_check_keys])
+    keys = either.defs().resolve_asset_graph().asset_check_keys
+    checks = sum(key.asset_key.to_user_string() != "listening_report" for key in keys)
     files = [len([*f.rglob("*.json")]) for f in (either.log_data, either.song_data)]
     loaded = [
         f"{said(moment)}, {moment:%H:%M} UTC."
