@@ -173,7 +173,7 @@ def verify_query(
         name = "".join(re.findall(r"(?i)column:? '?(\w+)", str(error))[:1])
         tables = [set(schema.column_names(table)) for table in query.find_all(exp.Table)]
         named = {n for select in query.find_all(exp.Select) for n in select.named_selects}
-        if sum(name in columns for columns in tables) > 1:
+        if "for table" not in str(error) and sum(name in columns for columns in tables) > 1:
             said = f"several tables have a column {name}: put the table's name before it"
         else:
             said = str(error).partition(" Line:")[0].rstrip(".")

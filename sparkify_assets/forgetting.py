@@ -98,7 +98,8 @@ def _contains_user(table: Table, column: Column) -> str:
     if not column.type.startswith("VARCHAR"):
         return ""
     if table.insert and column.name.endswith("_id"):  # such as 139-8: session 139 of user 8
-        return f"{name} LIKE '%-' || CAST(f.user_id AS VARCHAR(20))"
+        last = f"SPLIT_PART(REVERSE({name}), '-', 1)"  # an equality: it can be joined by hash
+        return f"POSITION('-' IN {name}) > 0 AND {last} = REVERSE(CAST(f.user_id AS VARCHAR(20)))"
     if column.name in ("raw_text", "details"):
         text = f"REPLACE(REPLACE(LOWER({name}), '\"', ''), ' ', '')"
         patterns = [*_json_patterns("userid"), *_json_patterns("user_id")]

@@ -235,6 +235,7 @@ MISTAKES = {
     "p.user_idd AS a\nFROM songplays AS p": "bad.sql:3: Unknown column: user_idd: maybe user_id$",
     "user_idd AS a\nFROM songplays": "bad.sql:3: .*user_idd.*: maybe user_id$",
     "s.user_id AS a\nFROM songplays AS p": "bad.sql:3: .*user_id.* for table: 's'",
+    "x.user_id AS a\nFROM users AS u CROSS JOIN songplays AS p": "3: .*user_id.* for table: 'x'",
     "user_id AS a\nFROM users AS u CROSS JOIN songplays AS p": "3: several tables have a column",
     "x.plas AS a\nFROM (SELECT COUNT(*) AS plays FROM users) AS x": "3: .*: maybe plays$",
     "u.user_id AS a\nFROM users AS u\nINNER JOIN time AS t ON t.start_time = u.user_id": (

@@ -103,6 +103,10 @@ def test_nothing_tells_of_a_forgotten_user_ever_again(peopled: Platform, tmp_pat
     assert refresh(never).success
     assert contents(platform) == contents(never)
 
+    platform.change("UPDATE sessions SET visit_id = '9-987654' WHERE user_id = 8")
+    [found] = platform.run_check(*CHECK).get_asset_check_evaluations()
+    assert found.description == "1 forgotten user, found in sessions.visit_id"
+
 
 def test_what_somebody_puts_back_is_found(made: Platform) -> None:
     def load(**config: Any) -> list[tuple[Any, ...]]:
