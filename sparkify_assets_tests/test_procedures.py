@@ -298,7 +298,11 @@ def test_read_an_alert(made: Platform) -> None:
 
 
 def test_a_run_that_hangs(made: Platform, capfd: pytest.CaptureFixture[str]) -> None:
-    code = "import duckdb, time; c = duckdb.connect('sparkify.duckdb'); print(1); time.sleep(99)"
+    code = (
+        "import duckdb, signal, time; signal.signal(signal.SIGTERM, signal.SIG_DFL); "
+        "signal.pthread_sigmask(signal.SIG_SETMASK, []); "  # whatever those of the tests are
+        "c = duckdb.connect('sparkify.duckdb'); print(1); time.sleep(99)"
+    )
     holder = subprocess.Popen([sys.executable, "-uc", code], stdout=subprocess.PIPE)
     assert holder.stdout
     assert holder.stdout.readline()
