@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from sparkify_assets.catalog import Catalog
+from sparkify_assets.catalog import MARTS, Catalog
 from sparkify_assets.errors import SparkifyError, printable
 from sparkify_assets.forgetting import find_forgotten
 from sparkify_assets.loading import prepared_load
@@ -30,8 +30,6 @@ from sparkify_assets.text_repair import repair_table
 from sparkify_assets.values import verify_readable
 from sparkify_assets.warehouse.base import Session, Warehouse
 from sparkify_assets.wording import counted
-
-MARTS = "marts"
 
 
 class LoadConfig(PublishConfig):

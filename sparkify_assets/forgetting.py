@@ -39,11 +39,8 @@ def delete_records(session: Session, table: Table, keep: Callable[[str], None]) 
     counts = f"SELECT object_id, COUNT(*) AS n FROM {table.name} WHERE {theirs} GROUP BY object_id"
     people = session.rows(f"SELECT DISTINCT {', '.join(names)} FROM {table.name} WHERE {theirs}")
     key = next(column.key for column in table.columns if column.name == table.person[0])
-    text = "LOWER(raw_text)"
-    for blank in ("'\"'", "' '", "CHR(9)", "CHR(10)"):
-        text = f"REPLACE({text}, {blank}, '')"
     erase = f"UPDATE {REJECTED} SET raw_text = NULL, reason = 'of a forgotten user'"
-    named = " OR ".join(f"{text} LIKE {pattern}" for pattern in _json_patterns(key))
+    named = _names_user("raw_text", key)
     session.execute(f"{erase} FROM {LIST} AS f WHERE {named}")
     for person in people:
         if all(person.values()):
@@ -79,10 +76,13 @@ def find_forgotten(session: Session, catalog: Catalog) -> tuple[int, list[str]]:
     return listed, sorted(row["place"] for row in rows if row["found"])
 
 
-def _json_patterns(key: str) -> list[str]:
-    """LIKE patterns for the id of `f` in JSON in lower case, without blanks and quotes."""
+def _names_user(text: str, key: str) -> str:
+    """The condition that JSON in a column has the id of the user `f` under a key."""
+    text = f"LOWER({text})"
+    for blank in ("'\"'", "' '", "CHR(9)", "CHR(10)"):
+        text = f"REPLACE({text}, {blank}, '')"
     start = f"'%{key.lower()}:' || CAST(f.user_id AS VARCHAR(20)) || "
-    return [f"{start}'{end}%'" for end in (",", "}", ".0")]
+    return " OR ".join(f"{text} LIKE {start}'{end}%'" for end in (",", "}", ".0"))
 
 
 def _spelled(name: str) -> list[str]:
@@ -101,7 +101,5 @@ def _contains_user(table: Table, column: Column) -> str:
         last = f"SPLIT_PART(REVERSE({name}), '-', 1)"  # an equality: it can be joined by hash
         return f"POSITION('-' IN {name}) > 0 AND {last} = REVERSE(CAST(f.user_id AS VARCHAR(20)))"
     if column.name in ("raw_text", "details"):
-        text = f"REPLACE(REPLACE(LOWER({name}), '\"', ''), ' ', '')"
-        patterns = [*_json_patterns("userid"), *_json_patterns("user_id")]
-        return " OR ".join(f"{text} LIKE {pattern}" for pattern in patterns)
+        return f"{_names_user(name, 'userid')} OR {_names_user(name, 'user_id')}"
     return ""
