@@ -4,6 +4,7 @@ Whatever happens to the process of a run, the runs after it are not in its way f
 minute, and no person is needed.
 """
 
+import json
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ from dagster._core.launcher import WorkerStatus
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.history import RunHistory
 from sparkify_assets_tests.processes import (
+    PATIENCE,
     ROOT,
     Server,
     checkout,
@@ -39,7 +41,11 @@ DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db
 WAREHOUSE = "sparkify.duckdb"
 RUN = dg.DagsterRun(job_name="a job", run_id="77777777-7777-7777-7777-777777777777")
 STARTED = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, RUN.job_name)
-QUICK = {"poll_interval": 1, "start_timeout": 25, "cancel_timeout": 3}  # else tests take a minute
+QUICK = {"poll_interval": 1, "start_timeout": 40, "cancel_timeout": 3}  # else tests take minutes
+# Runs that wait for the warehouse do so for longer than a slow machine needs to start them all.
+PATIENT = {
+    "resources": {"warehouse": {"config": {"path": WAREHOUSE, "lock_wait_seconds": 5 * PATIENCE}}}
+}
 
 
 @pytest.fixture
@@ -68,6 +74,7 @@ def launch(server: Server) -> str:
                 "jobName": "create_tables",
             },
             "mode": "default",
+            "runConfigData": json.dumps(PATIENT),
         },
     )
     return str(answer["launchRun"]["run"]["runId"])
@@ -92,7 +99,7 @@ def statuses(folder: Path) -> dict[str, str]:
 
 
 def wait_until(folder: Path, run_id: str, status: str) -> None:
-    wait_for(f"{run_id} to be {status}", lambda: statuses(folder)[run_id] == status, seconds=60)
+    wait_for(f"{run_id} to be {status}", lambda: statuses(folder)[run_id] == status)
 
 
 @contextmanager
@@ -217,7 +224,8 @@ def commands_die(server: Server) -> None:
     """One is killed, one loses its terminal while it is being canceled, and one lives."""
     before = statuses(server.folder)
     with held_warehouse(server.folder):
-        commands = [start(server.folder, "dg launch --job create_tables") for _ in range(3)]
+        command = f"dg launch --job create_tables --config-json '{json.dumps(PATIENT)}'"
+        commands = [start(server.folder, command) for _ in range(3)]
         wait_for("their runs", lambda: [*statuses(server.folder).values()].count("STARTED") == 3)
         run_of = {
             wait_for("its process", partial(pid_of, server, run_id)): run_id
