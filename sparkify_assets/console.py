@@ -6,7 +6,8 @@ The log goes to stderr, and the rows that a run shows as its answer go to stdout
 import logging
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import dagster as dg
@@ -23,42 +24,53 @@ def readable(init_context: dg.InitLoggerContext) -> logging.Logger:
     return logger
 
 
+@dataclass
+class _Run:
+    """What is told at the end of a run."""
+
+    started: float = 0.0
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
 class _ReadableHandler(logging.Handler):
-    # by run id, since Dagster makes a logger for each step
-    failures: ClassVar[dict[str, list[str]]] = {}
-    counts: ClassVar[dict[str, Counter[str]]] = {}
+    runs: ClassVar[dict[str, _Run]] = defaultdict(_Run)  # Dagster makes a logger for each step
 
     def emit(self, record: logging.LogRecord) -> None:
         meta: dict[str, Any] = getattr(record, "dagster_meta", {})
-        event, run_id = meta.get("dagster_event"), meta.get("run_id", "")
+        event, run = meta.get("dagster_event"), self.runs[meta.get("run_id", "")]
         message = meta.get("orig_message") or record.getMessage()
-        counts = self.counts.setdefault(run_id, Counter())
         if event is None:
-            is_noise = message.startswith("Dependencies for step")  # we show the failure itself
-            if record.levelno >= logging.INFO and not is_noise:
+            if message.startswith("Dependencies for step"):
+                run.skipped.append(meta["step_key"])
+            elif record.levelno >= logging.INFO:
+                run.counts["warning"] += record.levelno == logging.WARNING
                 self._write(record, message)
         elif event.is_step_failure:
             error = event.step_failure_data.error_display_string
             failure = event.step_failure_data.user_failure_data
             said = failure.description if failure and failure.description else error
-            self.failures.setdefault(run_id, []).append(said)
+            run.failures.append(said)
         elif event.is_run_failure:
-            for said in dict.fromkeys(self.failures.pop(run_id, [message])):
+            if run.skipped:
+                self._write(record, f"skipped after the failure: {', '.join(run.skipped)}")
+            for said in dict.fromkeys(run.failures or [message]):
                 self._write(record, said)
         elif event.event_type == dg.DagsterEventType.RUN_START:
-            counts["started"] = int(record.created * 1_000)
+            run.started = record.created
         elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
-            counts["asset"] += 1
+            run.counts["asset"] += 1
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            counts["passed" if event.asset_check_evaluation_data.passed else "warning"] += 1
+            run.counts["check"] += event.asset_check_evaluation_data.passed
         elif event.event_type == dg.DagsterEventType.RUN_SUCCESS:
             record.levelno, record.levelname = logging.INFO, "INFO"
-            seconds = record.created - counts["started"] / 1_000
             self._write(
                 record,
-                f"{event.job_name}: {counted(counts['asset'], 'asset')} materialized, "
-                f"{counted(counts['passed'], 'check')} passed, "
-                f"{counted(counts['warning'], 'warning')}, {seconds:.1f} s. "
+                f"{event.job_name}: {counted(run.counts['asset'], 'asset')} materialized, "
+                f"{counted(run.counts['check'], 'check')} passed, "
+                f"{counted(run.counts['warning'], 'warning')}, "
+                f"{record.created - run.started:.1f} s. "
                 "To see it: dg dev, page Runs",
             )
 

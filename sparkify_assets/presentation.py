@@ -181,8 +181,11 @@ def log_load(context: dg.AssetExecutionContext, table: Table, load: Load) -> Non
             f"To keep one, add a line with its name and a type to {table.path.name}."
         )
     if load.missing_keys:
-        keys = f"{counted(len(load.missing_keys), 'key')} {', '.join(load.missing_keys)}"
-        said.append(f"no new record has the {keys}: the column is null. Is it spelled differently?")
+        keys = counted(len(load.missing_keys), "key")
+        said.append(
+            f"{keys} in no new record, so null in its rows: {', '.join(load.missing_keys)}. "
+            "Check the spelling."
+        )
     for sentence in said:
         context.log.warning(f"{table.name}: {sentence}")
 

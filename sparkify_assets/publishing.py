@@ -127,7 +127,7 @@ def publish(
     preview = published.preview
     log_failed_checks(context, table, published.results)
     passed = sum(result.passed for result in published.results)
-    since = f" unchanged since {as_text(published.since)} UTC" if published.since else ""
+    since = f" unchanged since {as_text(published.since)} UTC," if published.since else ""
     context.log.info(
         f"{table.name}:{since} {counted(published.rows, 'row')}, {passed} of "
         f"{len(published.results)} checks passed, {time.monotonic() - started:.2f} s"
