@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from sparkify_assets.audit import AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.errors import SparkifyError, printable
 from sparkify_assets.files import replace
 from sparkify_assets.maintenance import last_published, recorded
 from sparkify_assets.sources.base import SAMPLE
+from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.base import Row, Session
 from sparkify_assets.wording import counted
 
@@ -39,13 +38,13 @@ class Findings:
     """The data of the report."""
 
     rows: dict[str, list[Row]]  # the first rows of each mart in READS, by its name
-    counts: dict[str, int]  # all rows of each table, by its name
+    counts: dict[str, int]  # all rows of each table shown, by its name
     checks: list[tuple[str, AuditResult]]  # with the table's name, as it was published
     sources: dict[str, str | None]  # of staging tables, by their names
 
     @classmethod
-    def read(cls, session: Session, catalog: Catalog) -> "Findings":
-        """Reads the data; runs the checks of tables without recorded results.
+    def read(cls, session: Session, catalog: Catalog, tables: list[Table]) -> "Findings":
+        """Reads the data of these tables; runs the checks of those without recorded results.
 
         Raises:
             SparkifyError: `sql/` lacks a mart that the report shows.
@@ -55,7 +54,6 @@ class Findings:
                 f"listening_report shows {', '.join(missing)}, which no file of sql/ declares. "
                 "Put it back, or take it out of report.py and figures.html.jinja."
             )
-        tables = catalog.assets
         published = last_published(session, catalog)
         results = {
             t.name: recorded(t, published[t.name])[0]
@@ -76,6 +74,8 @@ class Findings:
 
 def page_of(findings: Findings, made_at: datetime | None = None) -> str:
     """The report as HTML; `made_at` is in UTC, by default now."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # needed by no other asset
+
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
