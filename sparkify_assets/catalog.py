@@ -12,7 +12,7 @@ from typing import Any
 from sqlglot import exp
 from sqlglot.schema import MappingSchema
 
-from sparkify_assets.dialect import DIALECT, names_in, statements_of, verify_query, wrong
+from sparkify_assets.dialect import DIALECT, maybe, names_in, statements_of, verify_query, wrong
 from sparkify_assets.errors import SparkifyError, warn_once
 from sparkify_assets.table_files import read_check, read_table
 from sparkify_assets.tables import Table
@@ -94,9 +94,13 @@ def _catalog_of(files: tuple[tuple[Path, str], ...]) -> Catalog:
     needs = [(check.path, {check.table, *check.reads}) for check in checks]
     needs += [(tables[name].path, others) for name, others in needed.items()]
     for path, names in needs:
-        if unknown := sorted(names - tables.keys()):
-            known = ", ".join(sorted(tables))
-            raise wrong(path, f"unknown table {', '.join(unknown)}; known: {known}")
+        for name in sorted(names - tables.keys()):
+            parsed = (tree for tree, _ in statements_of(path, dict(files)[path]))
+            found = (
+                t for tree in parsed for t in tree.find_all(exp.Table) if t.name.lower() == name
+            )
+            guess = maybe(name, tables) or f"; known: {', '.join(sorted(tables))}"
+            raise wrong(path, f"unknown table {name}{guess}", *found)
     for table in tables.values():
         for name, tie in [*table.ties.items(), *((n, w[2]) for n, w in table.ways.items())]:
             missing_columns = names_in(f"SELECT {tie}") - {c.name for c in tables[name].columns}

@@ -5,11 +5,13 @@ that types compare as text. `table_files.py` turns statements into tables.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import sqlglot
 from sqlglot import exp
@@ -20,9 +22,10 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import traverse_scope
 from sqlglot.schema import MappingSchema
 
-from sparkify_assets.errors import SparkifyError
+from sparkify_assets.errors import SparkifyError, warn_once
 
 DIALECT = "redshift"
+FUNCTIONS = sqlglot.Dialect.get_or_raise(DIALECT).parser_class.FUNCTIONS
 DIRECTIVES = (
     *("loaded from", "may be empty", "repaired in python", "show rows", "plots"),
     *("maintained by", "a person"),  # up to here in tables
@@ -59,9 +62,14 @@ def quote(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
-def wrong(path: Path, what: str, line: int | None = None) -> SparkifyError:
-    """The error for a mistake in a file of `sql/`, with its path and line."""
-    return SparkifyError(f"{path}:{f'{line}:' if line else ''} {what}")
+def wrong(path: Path, what: str, *places: exp.Expr) -> SparkifyError:
+    """The error for a mistake in a file of `sql/`, with its path and the line of the places."""
+    return SparkifyError(f"{_at(path, *places)} {what}")
+
+
+def maybe(name: str, known: Iterable[str], alike: float = 0.6) -> str:
+    """A guess at what a misspelled name means, to be put behind it; "" if nothing is alike."""
+    return "".join(f": maybe {guess}" for guess in get_close_matches(name, known, 1, alike))
 
 
 @dataclass(frozen=True)
@@ -177,10 +185,12 @@ def verify_query(
             said = f"several tables have a column {name}: put the table's name before it"
         else:
             said = str(error).partition(" Line:")[0].rstrip(".")
-            guess = get_close_matches(name, named.union(*tables) - {name}, n=1)
-            said += f": maybe {guess[0]}" if guess else ""
+            said += maybe(name, named.union(*tables) - {name})
         places = [c for c in query.find_all(exp.Column) if c.name.lower() == name]
-        raise wrong(path, said, _line_of(*places)) from None
+        raise wrong(path, said, *places) from None
+    for call in query.find_all(exp.Anonymous):  # known to the engine, or misspelled
+        if guess := maybe(call.name.upper(), FUNCTIONS, 0.85):
+            warn_once(f"{_at(path, call)} unknown function {call.name}{guess}")
     tree = annotate_types(tree, schema=schema, dialect=DIALECT)
     for node in tree.find_all(exp.Predicate):
         sides = [node.args.get(n) for n in ("expression", "low", "high")]
@@ -190,12 +200,12 @@ def verify_query(
             kind, other_kind = _family(node.this), _family(other)
             if kind and other_kind and kind != other_kind:
                 what = f"compares {kind} with {other_kind}: {node.sql(DIALECT, comments=False)}"
-                raise wrong(path, what, _line_of(node))
+                raise wrong(path, what, node)
     for value, (column, kind) in zip(tree.selects, declared.items(), strict=False):
         given, wanted = _family(value), FAMILIES.get(exp.DataType.build(kind, dialect=DIALECT).this)
         if given and given != wanted:
             what = f"the column {column} is {wanted}, but the query returns {given}"
-            raise wrong(path, what, _line_of(value))
+            raise wrong(path, what, value)
 
 
 def _family(value: exp.Expr) -> str | None:
@@ -203,9 +213,11 @@ def _family(value: exp.Expr) -> str | None:
     return FAMILIES.get(kind.this) if kind else None
 
 
-def _line_of(*nodes: exp.Expr) -> int | None:
-    names = (name for node in nodes for name in node.find_all(exp.Identifier))
-    return next((name.meta["line"] for name in names if "line" in name.meta), None)
+def _at(path: Path, *places: exp.Expr) -> str:
+    """The path, and the line of the first name in these places that has one."""
+    names = (name for place in places for name in place.find_all(exp.Identifier))
+    lines = (f"{name.meta['line']}:" for name in names if "line" in name.meta)
+    return f"{path}:{next(lines, '')}"
 
 
 @cache
@@ -247,6 +259,11 @@ def _plain(error: SqlglotError) -> str:
     details = getattr(error, "errors", None)
     if not details:
         return str(error).splitlines()[0]
-    first = details[0]
+    first: dict[str, Any] = details[0]
     where = f"line {first['line']}, column {first['col']}"
-    return f"{where}: {first['description']}, near {first['highlight']!r}"
+    hint = (
+        " (is a comma missing, or a word misspelled?)"
+        if "Expecting" in first["description"]
+        else ""
+    )
+    return f"{where}: {first['description']}, near {first['highlight']!r}{hint}"

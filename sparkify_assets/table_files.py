@@ -72,6 +72,8 @@ def read_table(path: Path, content: str, checks: tuple[Check, ...]) -> Table:
     text, reads = "", set[str]()
     if fillings:
         filling, text = fillings[0]
+        # an engine that names a line shall mean that of the file
+        text = "\n" * content[: content.index(text)].count("\n") + text
         is_sound = isinstance(filling, exp.Query) and len(filling.named_selects) == 1
         if is_repair and not (is_sound and len(columns) == 2):
             raise wrong(
