@@ -39,7 +39,8 @@ MADE_FROM: dict[str, dict[str, set[str]]] = {
         "visits_by_device": {"sessions"},
     },
 }
-MADE_FROM["report"] = {"listening_report": set(MADE_FROM["marts"])}
+NOT_DRAWN = {"newest_day", "sessions", "user_activity", "user_levels"}
+MADE_FROM["report"] = {"listening_report": MADE_FROM["marts"].keys() - NOT_DRAWN}
 
 GROUPS = {group: set(assets) for group, assets in MADE_FROM.items()}
 ASSETS = set().union(*GROUPS.values())

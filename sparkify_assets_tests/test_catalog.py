@@ -104,12 +104,14 @@ def test_directives_are_no_part_of_the_description(catalog: Catalog) -> None:
     assert checks["known_user"].description.startswith("Every play has a user")
 
 
-def test_the_statement_is_the_files_own_text(catalog: Catalog) -> None:
+def test_the_statement_is_the_files_own_text_on_its_own_lines(catalog: Catalog) -> None:
     for table in catalog.derived:
         statement = table.insert or table.suspects
         assert statement
-        assert statement.startswith(f"INSERT INTO {table.name} (" if table.insert else "SELECT ")
-        assert f"{statement};" in table.path.read_text()
+        text = statement.lstrip("\n")
+        assert text.startswith(f"INSERT INTO {table.name} (" if table.insert else "SELECT ")
+        lines = table.path.read_text().splitlines()[len(statement) - len(text) :]
+        assert "\n".join(lines).startswith(f"{text};")
 
 
 @pytest.mark.parametrize("data", ["sample", "real"])

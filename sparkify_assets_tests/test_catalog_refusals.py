@@ -27,7 +27,18 @@ BAD_FILES = {
     "an unknown upstream": (
         "star/bad.sql",
         "CREATE TABLE bad (a INTEGER); INSERT INTO bad (a) SELECT x.a FROM nowhere AS x;",
-        r"star/bad\.sql: unknown table nowhere; known: artists, bad, ",
+        r"star/bad\.sql:1: unknown table nowhere; known: artists, bad, ",
+    ),
+    "a misspelled upstream": (
+        "star/bad.sql",
+        "-- One.\nCREATE TABLE bad (a INTEGER);\n\nINSERT INTO bad (a)\n"
+        "SELECT u.user_id AS a FROM userss AS u;",
+        r"star/bad\.sql:5: unknown table userss: maybe users",
+    ),
+    "a misspelled type": (
+        "star/bad.sql",
+        "CREATE TABLE bad (a INTEGRE NOT NULL);",
+        "near 'INTEGRE' .is a comma missing, or a word misspelled",
     ),
     "an unknown reference": (
         "star/bad.sql",
@@ -282,6 +293,17 @@ def test_a_mart_that_explains_too_little_is_a_warning(
     )
     Catalog.load(platform.sql)
     said = f"{path}: terse lacks a description, a comment on b, a PRIMARY KEY"
+    assert [record.getMessage() for record in caplog.records] == [said]
+
+
+def test_a_misspelled_function_is_a_warning(
+    platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No more: an engine has functions of its own, and its users too."""
+    path = platform.sql / "checks" / "users__check.sql"
+    path.write_text("-- No.\nSELECT u.user_id\nFROM users AS u\nWHERE UPPR(my_own(u.level)) = 'X'")
+    Catalog.load(platform.sql)
+    said = f"{path}:4: unknown function UPPR: maybe UPPER"
     assert [record.getMessage() for record in caplog.records] == [said]
 
 

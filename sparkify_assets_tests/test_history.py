@@ -224,8 +224,8 @@ def commands_die(server: Server) -> None:
     """One is killed, one loses its terminal while it is being canceled, and one lives."""
     before = statuses(server.folder)
     with held_warehouse(server.folder):
-        command = f"dg launch --job create_tables --config-json '{json.dumps(PATIENT)}'"
-        commands = [start(server.folder, command) for _ in range(3)]
+        launched = f"dg launch --job create_tables --config-json '{json.dumps(PATIENT)}'"
+        commands = [start(server.folder, launched) for _ in range(3)]
         wait_for("their runs", lambda: [*statuses(server.folder).values()].count("STARTED") == 3)
         run_of = {
             wait_for("its process", partial(pid_of, server, run_id)): run_id

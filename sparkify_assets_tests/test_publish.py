@@ -2,8 +2,10 @@
 
 import re
 
+import dagster as dg
 import pytest
 
+from sparkify_assets.console import readable
 from sparkify_assets.settings import Settings
 from sparkify_assets.warehouse import warehouse_of
 from sparkify_assets_tests.platform import (
@@ -140,7 +142,38 @@ def test_a_failed_refresh_ends_with_the_paragraph(
         r".* For example: event_id = 1-2-1541105999796-7, events = 1, plays = 0.",
         lines[-1],
     )
+    _, skipped = lines[-2].split(" ERROR   skipped after the failure: ")
+    assert {"most_played_songs", "listening_report"} < set(skipped.split(", "))
     assert not any(word in line for line in lines for word in ("Traceback", "DEBUG", "Executing"))
+
+
+def test_the_summary_counts_the_warnings_in_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    @dg.op
+    def warns(context: dg.OpExecutionContext) -> None:
+        context.log.warning("2 records rejected")
+        context.log.warning("no file in sql/ for mine")
+
+    @dg.job(logger_defs={"readable": readable}, config={"loggers": {"readable": {}}})
+    def loads() -> None:
+        warns()
+
+    assert loads.execute_in_process().success
+    *lines, summary = capfd.readouterr().err.strip().splitlines()
+    assert sum(" WARNING " in line for line in lines) == 2
+    assert ": 0 assets materialized, 0 checks passed, 2 warnings, " in summary
+
+
+def test_the_report_does_not_need_a_mart_that_it_does_not_draw(published: Platform) -> None:
+    (published.sql / "marts" / "mine.sql").write_text(
+        "-- One.\nCREATE TABLE mine (a INTEGER);\n"
+        "INSERT INTO mine (a) SELECT 1 AS a FROM users AS u WHERE u.user_id < 0;"
+    )
+    job = published.defs().resolve_job_def("refresh")
+    result = job.execute_in_process(raise_on_error=False)
+    assert failure_of(result).startswith("mine was not published.")
+    assert published.report.exists()
+    published.edit("marts/mine.sql", "WHERE u.user_id < 0", "")
+    assert published.defs().resolve_job_def("refresh").execute_in_process().success
 
 
 def test_every_check_of_a_failed_table_is_recorded(published: Platform) -> None:

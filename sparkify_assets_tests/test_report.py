@@ -50,7 +50,9 @@ def either(request: pytest.FixtureRequest) -> Platform:
 
 def findings_of(platform: Platform) -> Findings:
     return warehouse_of(Settings(**platform.settings)).in_transaction(
-        lambda session: Findings.read(session, platform.catalog), "test", read_only=True
+        lambda session: Findings.read(session, platform.catalog, platform.catalog.assets),
+        "test",
+        read_only=True,
     )
 
 
