@@ -143,13 +143,18 @@ def ties_in(
     return next(iter(keys), None), ties, ways
 
 
+def tables_read(query: exp.Expr) -> list[exp.Table]:
+    """The tables that a query reads: no CTE, no subquery."""
+    sources = (source for scope in traverse_scope(query) for source in scope.sources.values())
+    return [source for source in sources if isinstance(source, exp.Table)]
+
+
 def on_tables(statement: str, others: dict[str, str]) -> str:
     """A SELECT or INSERT with some tables replaced by others, otherwise as written."""
     tree = sqlglot.parse_one(statement, read=DIALECT)
-    found = [s for scope in traverse_scope(tree) for s in scope.sources.values()]
-    tables = [table for table in found if isinstance(table, exp.Table)]  # no CTE, no subquery
     target = tree.find(exp.Table) if isinstance(tree, exp.Insert) else None
-    places = {t.this.meta["start"]: t for t in [*tables, target] if t and t.name.lower() in others}
+    tables = [table for table in [*tables_read(tree), target] if table]
+    places = {t.this.meta["start"]: t for t in tables if t.name.lower() in others}
     for start, table in sorted(places.items(), reverse=True):
         name, end = table.name.lower(), table.this.meta["end"] + 1
         alias = "" if table.alias or table is target else f" AS {quote(name)}"

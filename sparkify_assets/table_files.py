@@ -5,9 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sqlglot import exp
-from sqlglot.optimizer.scope import traverse_scope
 
-from sparkify_assets.dialect import DIALECT, Header, spelled, statements_of, ties_in, wrong
+from sparkify_assets.dialect import (
+    DIALECT,
+    Header,
+    spelled,
+    statements_of,
+    tables_read,
+    ties_in,
+    wrong,
+)
 from sparkify_assets.tables import Check, Column, Reference, Table
 
 VIOLATION = "violating row"  # the default unit of a check
@@ -24,9 +31,8 @@ ENCODE = exp.EncodeColumnConstraint
 UNDERSTOOD = exp.NotNullColumnConstraint | exp.PrimaryKeyColumnConstraint | ENCODE
 
 
-def _tables_read(query: exp.Expr, path: Path) -> set[str]:
-    found = [s for scope in traverse_scope(query) for s in scope.sources.values()]
-    tables = [source for source in found if isinstance(source, exp.Table)]  # no CTE, no subquery
+def _names_read(query: exp.Expr, path: Path) -> set[str]:
+    tables = tables_read(query)
     for table in tables:
         if table.db:
             raise wrong(path, f"name tables without a schema: {table.sql(DIALECT)}")
@@ -49,7 +55,7 @@ def read_check(path: Path, content: str) -> Check:
     rows = header.directives.get("on", "")
     if rows not in ("", "new rows", "all rows"):
         raise wrong(path, f"on is {rows!r}: expected new rows or all rows")
-    reads = tuple(sorted(_tables_read(query, path)))
+    reads = tuple(sorted(_names_read(query, path)))
     unit = header.directives.get("counts") or VIOLATION
     count = COPIES if "copies" in query.named_selects else ROWS
     says, is_blocking = header.description, severity == "error"
@@ -81,7 +87,7 @@ def read_table(path: Path, content: str, checks: tuple[Check, ...]) -> Table:
                 "a table repaired in Python has two columns, a text and its repair: expected a "
                 "SELECT of the texts as the second statement",
             )
-        reads = _tables_read(filling if is_repair else _query_of(filling, path, columns), path)
+        reads = _names_read(filling if is_repair else _query_of(filling, path, columns), path)
     others = {name for check in checks for name in check.reads}
     others |= {c.references.table for c in columns if c.references and reads and not is_repair}
     key, ties, ways = ties_in(header.directives.get("maintained by", ""), path)
