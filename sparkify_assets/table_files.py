@@ -19,14 +19,8 @@ from sparkify_assets.tables import Check, Column, Reference, Table
 
 VIOLATION = "violating row"  # the default unit of a check
 ROWS, COPIES = "COUNT(*)", "COALESCE(SUM(copies), 0)"  # how violations are counted
-KEY_TYPES = (
-    "VARCHAR",
-    "SMALLINT",
-    "INTEGER",
-    "BIGINT",
-    "DATE",
-    "TIMESTAMP",
-)  # survive a cast to text
+# these survive a cast to text
+KEY_TYPES = ("VARCHAR", "SMALLINT", "INTEGER", "BIGINT", "DATE", "TIMESTAMP")
 ENCODE = exp.EncodeColumnConstraint
 UNDERSTOOD = exp.NotNullColumnConstraint | exp.PrimaryKeyColumnConstraint | ENCODE
 
