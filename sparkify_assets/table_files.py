@@ -142,7 +142,7 @@ def _without_keys(create: exp.Create, columns: Sequence[Column]) -> str:
         if not column.nullable:
             kept.insert(0, exp.ColumnConstraint(kind=exp.NotNullColumnConstraint()))
         definition.set("constraints", kept)
-        definition.set("kind", exp.var(column.type))
+        definition.set("kind", exp.DataType.build(column.type, dialect=DIALECT))
     bare.this.set("expressions", definitions)
     return bare.sql(DIALECT, comments=False)
 
