@@ -32,6 +32,7 @@ class Session(ABC):
         self.address = address
         self.recreate = recreate
         self.written: list[Table] = []
+        self._shapes: dict[str, str | None] = {}  # of tables that this transaction looked at
 
     @abstractmethod
     def execute(self, statement: str, parameters: Sequence[object] = ()) -> Any:
@@ -71,6 +72,7 @@ class Session(ABC):
 
     def create(self, table: Table) -> None:
         """Creates a missing table, with its descriptions as comments."""
+        self._shapes.pop(table.name, None)
         self.execute(self.definition(table))
         name = self.published(table.name)
         described = {f"TABLE {name}": table.description} | {
@@ -83,6 +85,7 @@ class Session(ABC):
 
     def drop(self, table: str) -> None:
         """Drops a table."""
+        self._shapes.pop(table, None)
         self.execute(f"DROP TABLE {self.published(table)}")
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[Row]:
@@ -93,6 +96,11 @@ class Session(ABC):
 
     def shape(self, table: Table) -> str | None:
         """How the existing table differs from its file: "" if it does not, None if missing."""
+        if table.name not in self._shapes:
+            self._shapes[table.name] = self._difference(table)
+        return self._shapes[table.name]
+
+    def _difference(self, table: Table) -> str | None:
         found, declared = self.columns(table.name), self.declared(table)
         if not found:
             return None
