@@ -1,5 +1,6 @@
 """Fixtures that several test files use."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -60,6 +61,11 @@ def held_connection(store: InMemoryEventLogStorage) -> Iterator[Any]:
 
 
 InMemoryEventLogStorage._connect = held_connection  # type: ignore[method-assign, assignment]
+
+
+def pytest_collection_finish() -> None:
+    """No garbage is looked for in all that was imported."""
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)  # after they are shuffled
