@@ -31,9 +31,7 @@ PATIENCE = 120  # seconds: what is waited for comes much sooner, but other tests
 
 # Processes fork from one that has imported all that a run needs.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["sparkify_assets_tests.conftest", "sparkify_assets.history", "dagster_webserver.webserver"]
-)
+CONTEXT.set_forkserver_preload(["sparkify_assets_tests.preload"])
 
 
 def wait_for(what: str, probe: Callable[[], T | None], seconds: float = PATIENCE) -> T:
