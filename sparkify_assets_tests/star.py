@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +38,7 @@ MEANT = {
 }
 
 
+@lru_cache(None, typed=True)  # 1 and 1.0 are equal, and other texts
 def text(value: Any) -> str | None:
     """Text as the star holds it: as it was meant, a number as its digits, no outer blanks."""
     if value is None:
