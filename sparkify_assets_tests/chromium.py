@@ -2,7 +2,8 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from typing import Any
 
 import pytest
 from playwright.sync_api import (
@@ -35,6 +36,16 @@ needs_chromium = pytest.mark.skipif(
 @contextmanager
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=PROGRAM, args=ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=PROGRAM, args=ARGUMENTS, timeout=PATIENCE * 1000
+        )
         yield browser
         browser.close()
+
+
+@contextmanager
+def new_page(browser: Browser, **options: Any) -> Iterator[Page]:
+    """A page with user data of its own."""
+    with closing(browser.new_page(**options)) as page:
+        page.set_default_timeout(PATIENCE * 1000)
+        yield page

@@ -36,7 +36,7 @@ def webhook() -> Iterator[Webhook]:
             assert self.headers["Content-Type"] == "application/json"
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             assert body.keys() == {"text"}
-            channel.answers.wait(30)
+            channel.answers.wait()
             channel.texts.append(body["text"])
             self.send_response(channel.status)
             self.end_headers()

@@ -14,6 +14,8 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
+from sparkify_assets_tests.processes import PATIENCE
+
 DATABASE, USER, PASSWORD = "dev", "analyst", "Sparkify-1"
 
 
@@ -183,7 +185,7 @@ class Postgres:
         self._process.communicate()
 
     def wait(self) -> None:
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE
         while True:
             try:
                 return self._ask("", database="template1")

@@ -23,12 +23,12 @@ import socket
 import socketserver
 import ssl
 import struct
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from select import select
 from threading import Lock, Thread
 from typing import Any
 
@@ -217,6 +217,7 @@ class _Session:
     """One client's connection, and its session in PostgreSQL."""
 
     def __init__(self, connection: socket.socket, server: RedshiftServer) -> None:
+        self._connection = connection
         self._client = Wire(connection)
         self._server = server
         self._prepared: dict[bytes, str] = {}  # statements as sent, under the driver's names
@@ -267,8 +268,8 @@ class _Session:
     def _execute(self, sql: str, request: list[Message]) -> None:
         statement = Statement(self._number, sql, self._application)
         fault = self._server.meet(statement) if self._number else Fault()
-        time.sleep(fault.delay)
-        if fault.is_dropped_before:
+        is_client_gone = fault.delay and select([self._connection], [], [], fault.delay)[0]
+        if fault.is_dropped_before or is_client_gone:
             raise ConnectionAbortedError
         if fault.sqlstate:
             self._backend.abort()

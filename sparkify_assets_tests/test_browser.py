@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 
 import duckdb
@@ -18,6 +17,7 @@ from sparkify_assets_tests.chromium import (
     chromium,
     expect,
     needs_chromium,
+    new_page,
 )
 from sparkify_assets_tests.lineage import GROUPS, UPSTREAM
 from sparkify_assets_tests.processes import Server, checkout, dagster_dev, wait_for
@@ -81,7 +81,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    with closing(browser.new_page(viewport=WINDOW)) as opened:  # user data of its own
+    with new_page(browser, viewport=WINDOW) as opened:
         yield opened
 
 
@@ -89,7 +89,7 @@ def page(browser: Browser) -> Iterator[Page]:
 def first_run(server: Server, browser: Browser) -> Run:
     """The run of the first click on "Materialize all", on a server that has no data yet."""
     assert server.statuses() == {}
-    with closing(browser.new_page(viewport=WINDOW)) as page:
+    with new_page(browser, viewport=WINDOW) as page:
         page.goto(f"{server.url}/asset-groups")
         return run_started_by(server, button(page, ALL).click)
 

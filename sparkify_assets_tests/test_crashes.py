@@ -22,7 +22,7 @@ import pytest
 
 from benchmarks import simulator
 from sparkify_assets_tests.platform import EVENT, Platform, failure_of, instance
-from sparkify_assets_tests.processes import process
+from sparkify_assets_tests.processes import PATIENCE, process
 
 PLAN = simulator.Plan(songs=200, events=1_000)
 STAGING = ("staging_events", "staging_songs")
@@ -43,7 +43,9 @@ def run_assets(platform: Platform, pipe: Connection) -> None:
     instance()
     pipe.send("ready")
     pipe.recv()
-    result = platform.run(*ASSETS)
+    patient = {"path": str(platform.warehouse), "lock_wait_seconds": PATIENCE}
+    config = {"resources": {"warehouse": {"config": patient}}}
+    result = platform.run(*ASSETS, config=config)
     pipe.send((result.success, failure_of(result)))
 
 

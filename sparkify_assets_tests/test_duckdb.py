@@ -20,7 +20,7 @@ from sparkify_assets_tests.platform import Platform, failure_of
 def test_a_warehouse_held_by_another_process_is_named(published: Platform) -> None:
     code = (
         f"import duckdb, time; c = duckdb.connect({str(published.warehouse)!r}); "
-        "print(1, flush=True); time.sleep(60)"
+        "print(1, flush=True); time.sleep(999)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     try:

@@ -125,7 +125,9 @@ def test_a_reader_finds_the_old_file_or_the_new_one(platform: Platform) -> None:
             seen.add(path.read_bytes())
 
     watcher = Thread(target=watch, daemon=True)
-    for number in range(12):
+    for number in range(1_000):
+        if number >= 12 and len(seen) > 2:  # with a busy machine, the watcher is late
+            break
         with warehouse.transaction() as session:
             session.ensure(table)
             session.execute("INSERT INTO users SELECT range, '', '', '', '' FROM range(30000)")

@@ -3,13 +3,12 @@
 import json
 import re
 import shutil
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from sparkify_assets.definitions import PACKAGE, SQL
-from sparkify_assets_tests.chromium import chromium, expect, needs_chromium
+from sparkify_assets_tests.chromium import chromium, expect, needs_chromium, new_page
 from sparkify_assets_tests.platform import EVENT, SONG
 from sparkify_assets_tests.processes import checkout, dagster_dev, run
 from sparkify_assets_tests.test_browser import WINDOW, button, run_started_by
@@ -47,7 +46,7 @@ def test_the_first_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     with (
         dagster_dev(home, server_command) as server,
         chromium() as browser,
-        closing(browser.new_page(viewport=WINDOW)) as page,
+        new_page(browser, viewport=WINDOW) as page,
     ):
         page.goto(f"{server.url}/jobs")  # the run of the command line is there, and only that
         row = page.get_by_role("link", name="refresh").locator("xpath=ancestor::*[position()=4]")

@@ -30,7 +30,7 @@ from sparkify_assets_tests.platform import (
     failure_of,
     instance,
 )
-from sparkify_assets_tests.processes import ROOT
+from sparkify_assets_tests.processes import PATIENCE, ROOT
 from sparkify_assets_tests.test_forgetting import contents
 from sparkify_assets_tests.test_new_tables import NEW_TABLE
 
@@ -301,7 +301,7 @@ def test_a_run_that_hangs(made: Platform, capfd: pytest.CaptureFixture[str]) -> 
     code = (
         "import duckdb, signal, time; signal.signal(signal.SIGTERM, signal.SIG_DFL); "
         "signal.pthread_sigmask(signal.SIG_SETMASK, []); "  # whatever those of the tests are
-        "c = duckdb.connect('sparkify.duckdb'); print(1); time.sleep(99)"
+        "c = duckdb.connect('sparkify.duckdb'); print(1); time.sleep(999)"
     )
     holder = subprocess.Popen([sys.executable, "-uc", code], stdout=subprocess.PIPE)
     assert holder.stdout
@@ -316,7 +316,7 @@ def test_a_run_that_hangs(made: Platform, capfd: pytest.CaptureFixture[str]) -> 
     [program] = set(re.findall(rf"is open in process {pid} \((.+?)\)", said))
     assert re.sub(r"4711 \(.+\)", f"{pid} ({program})", waits.strip()) in said
     procedure.next(**{"4711": pid})
-    assert holder.wait(timeout=10) < 0
+    assert holder.wait(timeout=PATIENCE) < 0
     holder.stdout.close()
     succeeded(procedure.next())
     assert not procedure.left

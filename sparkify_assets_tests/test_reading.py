@@ -705,7 +705,7 @@ def test_time_grows_with_the_size_alone(
     started = time.process_time()  # of this process alone, however busy the machine is
     [found] = read_all(connection, things, tmp_path, [content])
     assert found.rows == [{"id": 1}]
-    assert time.process_time() - started < 20
+    assert time.process_time() - started < 60
 
 
 def test_many_records_on_one_line(
@@ -715,7 +715,7 @@ def test_many_records_on_one_line(
     started = time.process_time()
     [found] = read_all(connection, things, tmp_path, [content])
     assert found.rows == [{"id": number} for number in range(100_000)]
-    assert time.process_time() - started < 30
+    assert time.process_time() - started < 60
 
 
 # --- Made streams ----------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from sparkify_assets.warehouse import redshift
 from sparkify_assets_tests.platform import (
     RedshiftPlatform,
 )
+from sparkify_assets_tests.processes import PATIENCE
 from sparkify_assets_tests.redshift_server import CONFLICT, DROP_AFTER, DROP_BEFORE, Fault
 from sparkify_assets_tests.redshift_work import load, publish, sent, state, warehouse, work_files
 from sparkify_assets_tests.s3_server import S3Server
@@ -112,7 +113,7 @@ def test_waiting_for_another_run_is_said_and_bounded(
     monkeypatch.setattr(redshift, "WAIT_SECONDS", 0.2)
     said = "users run: waiting for another run that writes to dev.sparkify_test on 127.0.0.1"
     with warehouse(published).transaction("the other one"):
-        monkeypatch.setenv("REDSHIFT_TIMEOUT_SECONDS", "1")
+        monkeypatch.setenv("REDSHIFT_TIMEOUT_SECONDS", "2")
         with (
             caplog.at_level(logging.INFO, logger="dagster"),
             pytest.raises(SparkifyError, match=r"waited too long for another run.*TIMEOUT_SECONDS"),
@@ -131,7 +132,7 @@ def test_a_killed_load_leaves_the_state_before(
     simulator.write_event_files(redshift.log_data, simulator.Plan(events=500))
     files = redshift.log_data.rglob("*.json")
     made = sum(len(path.read_bytes().splitlines()) for path in files)
-    redshift.server.fail(Fault(delay=2), matching=moment)
+    redshift.server.fail(Fault(delay=PATIENCE), matching=moment)
     run = (
         "from pathlib import PosixPath; import dagster as dg; "
         "from sparkify_assets.definitions import build_defs; "
@@ -141,7 +142,7 @@ def test_a_killed_load_leaves_the_state_before(
         "job.execute_in_process(asset_selection=[dg.AssetKey('staging_events')])"
     )
     with subprocess.Popen([sys.executable, "-c", run], stderr=subprocess.DEVNULL) as child:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not any(sql.startswith(moment) for sql in sent(redshift)):
             assert time.monotonic() < deadline
             time.sleep(0.02)

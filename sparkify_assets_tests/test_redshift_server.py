@@ -15,6 +15,7 @@ from redshift_connector.error import Error, InterfaceError, ProgrammingError
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.definitions import SQL
 from sparkify_assets.dialect import statements_of
+from sparkify_assets_tests.processes import PATIENCE
 from sparkify_assets_tests.redshift_client import connect, copy, error_of, value
 from sparkify_assets_tests.redshift_server import (
     CONFLICT,
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.filterwarnings(  # of the driver, which also leaves soc
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)

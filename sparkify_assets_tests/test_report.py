@@ -4,7 +4,6 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,7 +14,7 @@ from sparkify_assets.report import Findings, as_csv, page_of, ticks
 from sparkify_assets.settings import Settings
 from sparkify_assets.warehouse import warehouse_of
 from sparkify_assets_tests import star
-from sparkify_assets_tests.chromium import Browser, ViewportSize, chromium, needs_chromium
+from sparkify_assets_tests.chromium import Browser, ViewportSize, chromium, needs_chromium, new_page
 from sparkify_assets_tests.platform import Platform, failure_of
 from sparkify_assets_tests.report_figures import (
     DAY,
@@ -303,7 +302,7 @@ def test_every_chart_is_drawn(
     platform: Platform = request.getfixturevalue(data)
     viewport, theme = SIZES[size]
     noise: list[str] = []
-    with closing(browser.new_page(viewport=viewport, color_scheme=theme)) as page:  # type: ignore[arg-type]
+    with new_page(browser, viewport=viewport, color_scheme=theme) as page:
         page.on("console", lambda said: noise.append(said.text))
         page.on("pageerror", lambda error: noise.append(str(error)))
         page.on("request", lambda asked: noise.append(asked.url))
@@ -350,7 +349,7 @@ def test_every_chart_is_drawn(
 @needs_chromium
 @pytest.mark.parametrize("paper", ["A4", "Letter"])
 def test_on_paper_it_is_two_pages(browser: Browser, sample: Platform, paper: str) -> None:
-    with closing(browser.new_page()) as page:
+    with new_page(browser) as page:
         page.goto(sample.report.as_uri())
         printed = page.pdf(format=paper)
     assert len(re.findall(rb"/Type /Page\b", printed)) == 2
@@ -359,7 +358,7 @@ def test_on_paper_it_is_two_pages(browser: Browser, sample: Platform, paper: str
 @pytest.mark.browser
 @needs_chromium
 def test_a_figure_is_downloaded(browser: Browser, sample: Platform) -> None:
-    with closing(browser.new_page()) as page:
+    with new_page(browser) as page:
         page.goto(sample.report.as_uri())
         figure = page.locator("figure").filter(has_text="Most played songs")
         with page.expect_download() as download:

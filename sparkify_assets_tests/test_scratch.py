@@ -16,7 +16,7 @@ def test_what_a_killed_process_left_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hold = "import sys, time; from sparkify_assets.scratch import scratch_folder\n"
-    hold += "with scratch_folder() as f: (f / 'x').touch(); print(f, flush=True); time.sleep(60)"
+    hold += "with scratch_folder() as f: (f / 'x').touch(); print(f, flush=True); time.sleep(999)"
     environ = {**os.environ, "TMPDIR": str(tmp_path)}
     holders = [
         subprocess.Popen(

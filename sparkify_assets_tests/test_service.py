@@ -24,7 +24,7 @@ import yaml
 
 from benchmarks.simulator import Plan, write_song_files
 from sparkify_assets_tests.dockerfile import stages
-from sparkify_assets_tests.processes import ROOT, Server, run, start, wait_for
+from sparkify_assets_tests.processes import PATIENCE, ROOT, Server, run, start, wait_for
 from sparkify_assets_tests.redshift_postgres import programs
 
 PASSWORD = "pass: word/1"
@@ -42,7 +42,10 @@ LAUNCH = """mutation($job: String!, $assets: [AssetKeyInput!]) {
     launchRun(executionParams: {selector: {repositoryLocationName: "sparkify_assets",
         repositoryName: "__repository__", jobName: $job, assetSelection: $assets}}) {
     ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
-QUICK = "poll_interval_seconds: 1"
+WAITS = {"poll_interval_seconds: 10": "poll_interval_seconds: 1"}
+WAITS |= {
+    f"{w}_timeout_seconds: 120": f"{w}_timeout_seconds: {PATIENCE}" for w in ("start", "cancel")
+}
 
 
 def free_ports(number: int) -> list[int]:
@@ -99,7 +102,9 @@ class Service:
 
         for name in ("dagster.yaml", "workspace.yaml"):
             text = here((ROOT / "deploy" / name).read_text())
-            (home / name).write_text(text.replace("poll_interval_seconds: 10", QUICK))
+            for wait, other in WAITS.items():
+                text = text.replace(wait, other)
+            (home / name).write_text(text)
         self.services = yaml.safe_load(here((ROOT / "compose.yaml").read_text()))["services"]
         places = {
             "DAGSTER_POSTGRES_HOST": "127.0.0.1",

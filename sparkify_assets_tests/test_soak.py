@@ -174,7 +174,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     thread = Thread(target=hold)
     thread.start()
-    assert is_locked.wait(30)
+    assert is_locked.wait()
     yield
     thread.join()
 
