@@ -18,7 +18,7 @@ from sparkify_assets.definitions import SQL
 from sparkify_assets.dialect import DIALECT
 from sparkify_assets.tables import Table
 
-LEFT_OUT = {"load_history", "rejected_records", "load_summary"}
+LEFT_OUT = {"load_history", "rejected_records", "load_summary", "newest_day"}
 READ = {  # of the one column each that is not kept as it is found
     "staging_events": "* REPLACE (epoch_ms(ts) AS ts, TRY_CAST(userId AS BIGINT) AS userId)",
     "staging_songs": "*",
