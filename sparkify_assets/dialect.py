@@ -11,7 +11,6 @@ from difflib import get_close_matches
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import sqlglot
 from sqlglot import exp
@@ -264,11 +263,6 @@ def _plain(error: SqlglotError) -> str:
     details = getattr(error, "errors", None)
     if not details:
         return str(error).splitlines()[0]
-    first: dict[str, Any] = details[0]
-    where = f"line {first['line']}, column {first['col']}"
-    hint = (
-        " (is a comma missing, or a word misspelled?)"
-        if "Expecting" in first["description"]
-        else ""
-    )
-    return f"{where}: {first['description']}, near {first['highlight']!r}{hint}"
+    first = details[0]
+    where = f"line {first['line']}, column {first['col']}: {first['description']}"
+    return f"{where}, near {first['highlight']!r}. Is a comma missing, or a word misspelled?"

@@ -38,7 +38,7 @@ BAD_FILES = {
     "a misspelled type": (
         "star/bad.sql",
         "CREATE TABLE bad (a INTEGRE NOT NULL);",
-        "near 'INTEGRE' .is a comma missing, or a word misspelled",
+        "near 'INTEGRE'. Is a comma missing, or a word misspelled",
     ),
     "an unknown reference": (
         "star/bad.sql",
