@@ -10,7 +10,9 @@ import io
 import math
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from sparkify_assets.audit import AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog
@@ -74,6 +76,17 @@ class Findings:
 
 def page_of(findings: Findings, made_at: datetime | None = None) -> str:
     """The report as HTML; `made_at` is in UTC, by default now."""
+    loads = findings.rows["load_summary"]
+    page: str = _template().render(
+        vars(findings),
+        is_sample=any(load["source_root"].startswith(SAMPLE) for load in loads),
+        made_at=made_at or datetime.now(UTC),
+    )
+    return page
+
+
+@cache
+def _template() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # needed by no other asset
 
     templates = Environment(
@@ -95,12 +108,7 @@ def page_of(findings: Findings, made_at: datetime | None = None) -> str:
         "csv": as_csv,
     }
     templates.globals |= {"timedelta": timedelta, "weekdays": DAYS, "song_columns": SONG}
-    loads = findings.rows["load_summary"]
-    return templates.get_template("report.html.jinja").render(
-        vars(findings),
-        is_sample=any(load["source_root"].startswith(SAMPLE) for load in loads),
-        made_at=made_at or datetime.now(UTC),
-    )
+    return templates.get_template("report.html.jinja")
 
 
 def write(page: str, path: Path) -> None:

@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,7 +22,7 @@ from hypothesis import HealthCheck, settings
 from redshift_connector.cursor import Cursor
 
 from benchmarks import simulator
-from sparkify_assets import presentation, report, s3_access, scratch
+from sparkify_assets import presentation, s3_access, scratch
 from sparkify_assets.sources import s3
 from sparkify_assets_tests import star
 from sparkify_assets_tests.platform import (
@@ -50,12 +49,10 @@ settings.register_profile(
 settings.load_profile("repeatable")
 
 # What tests would often pay for, each time the same: a tenth of a second for boto3's descriptions
-# of S3, and for the report's templates; and a millisecond for each event of a run: the store in
-# memory opens its database for it, and asks whether it has the tables that it was made with.
+# of S3, and a millisecond for each event of a run: the store in memory opens its database for it,
+# and asks whether it has the tables that it was made with.
 LOADER = botocore.loaders.create_loader()
 botocore.session.create_loader = lambda search_path_string=None: LOADER
-for name in ("FileSystemLoader", "Environment"):
-    setattr(report, name, cache(getattr(report, name)))
 
 
 @contextmanager
