@@ -27,9 +27,10 @@ from sparkify_assets.presentation import (
 from sparkify_assets.publishing import PublishConfig, Results, evaluate, publish, require
 from sparkify_assets.sources.base import Source
 from sparkify_assets.tables import Table
-from sparkify_assets.text_repair import repair_table
+from sparkify_assets.text_repair import repair
 from sparkify_assets.values import verify_readable
 from sparkify_assets.warehouse.base import Session, Warehouse
+from sparkify_assets.warehouse.landing import insert_rows, landing_for
 from sparkify_assets.wording import counted
 
 
@@ -57,14 +58,9 @@ def source_asset(source: Source) -> dg.AssetSpec:
 
 
 def staging_asset(
-    table: Table,
-    catalog: Catalog,
-    sources: dict[str, Source],
-    *,
-    target: Warehouse,
-    max_rejected_share: float,
+    table: Table, catalog: Catalog, sources: dict[str, Source], *, target: Warehouse, share: float
 ) -> dg.AssetsDefinition:
-    """A table that is loaded from a source.
+    """A table that is loaded from a source; `share` of a load's records may be rejected.
 
     Raises:
         SparkifyError: its file names no known source, or a type that JSON cannot be read into.
@@ -88,11 +84,8 @@ def staging_asset(
         if not context.selected_asset_keys:
             yield from evaluate(context, warehouse, catalog, table)
             return
-        options = {
-            "prefix": config.prefix,
-            "full_reload": config.full_reload,
-            "forget_user": config.forget_user,
-            "max_rejected_share": max_rejected_share,
+        options = config.model_dump(exclude={*PublishConfig.model_fields}) | {
+            "max_rejected_share": share,
             "run_id": context.run.run_id,
             "log": context.log.info,
         }
@@ -141,7 +134,7 @@ def derived_asset(table: Table, catalog: Catalog, *, target: Warehouse) -> dg.As
                 why = f"{table.name} is made from it"
                 require(session, parent, why, rows=not parent.may_be_empty)
             if table.suspects:
-                suspect, damaged = repair_table(session, table, upkeep)
+                suspect, damaged = _repair_texts(session, table, upkeep)
                 return {"texts_suspect": suspect, "texts_damaged": damaged}, None
             upkeep.build()
             return {}, None
@@ -149,6 +142,22 @@ def derived_asset(table: Table, catalog: Catalog, *, target: Warehouse) -> dg.As
         yield from publish(context, warehouse, catalog, table, write, config)
 
     return build
+
+
+def _repair_texts(session: Session, table: Table, upkeep: Upkeep) -> tuple[int, int]:
+    """Fills a table with the repairs of suspect texts; returns how many are suspect and damaged."""
+    found = session.rows(upkeep.on_stale_part(table.suspects or ""))
+    suspects = {text for row in found for text in row.values()}
+    if upkeep.scope is Scope.PART:
+        suspects -= {row["raw_text"] for row in session.rows(f"SELECT raw_text FROM {table.name}")}
+    else:
+        session.empty(table)
+    upkeep.changed_nothing_below()  # rows with new texts are new themselves, and noted as such
+    damaged = [(text, repaired) for text in suspects if (repaired := repair(text)) != text]
+    with landing_for([table]) as landing:
+        insert_rows(landing.connection, table, damaged)
+        session.insert(landing)
+    return len(suspects), len(damaged)
 
 
 def report_asset(catalog: Catalog, path: Path) -> dg.AssetsDefinition:

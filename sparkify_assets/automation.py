@@ -4,7 +4,6 @@ All are off until turned on in the UI or by SPARKIFY_AUTOMATION. For alerts see 
 """
 
 import hashlib
-from typing import Any
 
 import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
@@ -21,13 +20,9 @@ UNFINISHED = dg.RunsFilter(
     job_name="refresh", statuses=[*IN_PROGRESS_RUN_STATUSES, dg.DagsterRunStatus.QUEUED]
 )
 
-_if = dg.AutomationCondition
-_changed: dg.AutomationCondition[Any] = _if.code_version_changed() | _if.any_deps_updated()
-UPSTREAM_CHANGED = (  # a derived table is out of date
-    _changed.since_last_handled()
-    & ~_if.any_deps_missing()
-    & ~_if.any_deps_in_progress()
-    & ~_if.in_progress()
+# a derived table is out of date
+UPSTREAM_CHANGED = dg.AutomationCondition.eager().replace(
+    "newly_missing", dg.AutomationCondition.code_version_changed()
 )
 
 

@@ -41,7 +41,7 @@ def build_defs(*, settings: Settings, sql: Path = SQL) -> dg.Definitions:
     assets: list[dg.AssetSpec | dg.AssetsDefinition] = [
         *(source_asset(source) for source in sources.values()),
         *(
-            staging_asset(table, catalog, sources, target=warehouse, max_rejected_share=share)
+            staging_asset(table, catalog, sources, target=warehouse, share=share)
             for table in catalog.staging
         ),
         *(derived_asset(table, catalog, target=warehouse) for table in catalog.derived),

@@ -1,4 +1,4 @@
-"""Parses the Redshift SQL of `sql/` with sqlglot: statements, header comments, column types.
+"""Parses the Redshift SQL of `sql/` with sqlglot: statements, names, column types.
 
 A statement keeps its text, which is what runs. A type gets one spelling, valid on both engines, so
 that types compare as text. `table_files.py` turns statements into tables.
@@ -6,7 +6,6 @@ that types compare as text. `table_files.py` turns statements into tables.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from itertools import groupby
@@ -25,12 +24,6 @@ from sparkify_assets.errors import SparkifyError, warn_once
 
 DIALECT = "redshift"
 FUNCTIONS = sqlglot.Dialect.get_or_raise(DIALECT).parser_class.FUNCTIONS
-DIRECTIVES = (
-    *("loaded from", "may be empty", "repaired in python", "show rows", "plots"),
-    *("maintained by", "a person"),  # up to here in tables
-    *("severity", "counts", "on"),  # in checks
-)
-
 IN_FULL = {  # Redshift's default and largest sizes
     "DECIMAL": "DECIMAL(18, 0)",
     "CHAR": "CHAR(1)",
@@ -69,26 +62,6 @@ def wrong(path: Path, what: str, *places: exp.Expr) -> SparkifyError:
 def maybe(name: str, known: Iterable[str], alike: float = 0.6) -> str:
     """A guess at what a misspelled name means, to be put behind it; "" if nothing is alike."""
     return "".join(f": maybe {guess}" for guess in get_close_matches(name, known, 1, alike))
-
-
-@dataclass(frozen=True)
-class Header:
-    """The comment above a statement: a description and directives."""
-
-    description: str
-    directives: dict[str, str]
-
-    @classmethod
-    def of(cls, comments: list[str] | None) -> "Header":
-        """Splits the comments of a statement into its description and directives."""
-        text, directives = [], {}
-        for line in (comment.strip() for comment in comments or []):
-            name, _, value = line.partition(":")
-            if name.lower() in DIRECTIVES:
-                directives[name.lower()] = value.strip()
-            else:
-                text.append(line)
-        return cls(" ".join(text), directives)
 
 
 def statements_of(path: Path, text: str) -> list[tuple[exp.Expr, str]]:

@@ -10,6 +10,7 @@ from sparkify_assets.console import readable
 from sparkify_assets.maintenance import removed_tables
 from sparkify_assets.presentation import user_errors_as_failures
 from sparkify_assets.warehouse.base import Session, Warehouse
+from sparkify_assets.wording import counted
 
 READABLE: dict[str, Any] = {"loggers": {"readable": {}}}
 # the UI lists a job's runs by this tag, and `dg launch` does not set it
@@ -19,10 +20,7 @@ LISTED = {".dagster/repository": "__repository__@sparkify_assets"}
 def _asset_job(
     name: str, description: str, selection: dg.AssetSelection | None = None, config: Any = READABLE
 ) -> Any:
-    every_asset = dg.AssetSelection.all()
-    return dg.define_asset_job(
-        name, selection or every_asset, config=config, tags=LISTED, description=description
-    )
+    return dg.define_asset_job(name, selection, config, description, LISTED)
 
 
 refresh = _asset_job(
@@ -32,6 +30,12 @@ refresh = _asset_job(
 
 def all_jobs(catalog: Catalog) -> list[Any]:
     """Every job, configured for the tables of the catalog."""
+
+    @dg.config_mapping(config_schema={"user_id": int})
+    def of_user(config: dict[str, Any]) -> dict[str, Any]:
+        forget = {"forget_user": config["user_id"]}
+        return _configured({table.name: forget for table in catalog.staging if table.person})
+
     return [
         refresh,
         _asset_job(
@@ -52,7 +56,7 @@ def all_jobs(catalog: Catalog) -> list[Any]:
         _asset_job(
             "forget_user",
             "Deletes everything about a user, and never loads them again.",
-            config=_forget_user(catalog),
+            config=of_user,
         ),
         *_warehouse_jobs(catalog),
     ]
@@ -60,16 +64,6 @@ def all_jobs(catalog: Catalog) -> list[Any]:
 
 def _configured(options: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return READABLE | {"ops": {name: {"config": config} for name, config in options.items()}}
-
-
-def _forget_user(catalog: Catalog) -> dg.ConfigMapping:
-    people = [table.name for table in catalog.staging if table.person]
-
-    @dg.config_mapping(config_schema={"user_id": int})
-    def of_user(config: dict[str, Any]) -> dict[str, Any]:
-        return _configured({name: {"forget_user": config["user_id"]} for name in people})
-
-    return of_user
 
 
 def _warehouse_jobs(catalog: Catalog) -> list[dg.JobDefinition]:
@@ -92,8 +86,8 @@ def _warehouse_jobs(catalog: Catalog) -> list[dg.JobDefinition]:
         for table in missing:
             session.create(table)
         created = ", ".join(table.name for table in missing) or "nothing"
-        there = len(catalog.tables) - len(missing)
-        return f"created {created}; {there} tables existed already"
+        there = counted(len(catalog.tables) - len(missing), "table")
+        return f"created {created}; {there} existed already"
 
     def drop_removed_tables(session: Session) -> str:
         removed = removed_tables(session, catalog)

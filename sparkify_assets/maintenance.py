@@ -7,7 +7,6 @@ ties, or with too many stale rows, is rebuilt as a whole.
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -29,31 +28,17 @@ MOST_STALE = 0.2  # of the rows; beyond, a full rebuild is cheaper
 DETAILS_BYTES = 65_000
 
 
-class Scope(Enum):
-    """How much of a table is rebuilt."""
-
-    NOTHING = "nothing"
-    PART = "part"
-    ALL = "all"
+Scope = Enum("Scope", ["NOTHING", "PART", "ALL"])  # how much of a table is rebuilt
 
 
 class Upkeep:
     """One publish of a staging or derived table, in a session that can write.
 
-    `version` returns the fingerprint of a table's definition; `rebuild` asks for all rows.
+    `rebuild` asks for all rows.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        catalog: Catalog,
-        table: Table,
-        version: Callable[[Table], str],
-        *,
-        rebuild: bool,
-    ) -> None:
-        self.table, self._version = table, version
-        self._session, self._catalog = session, catalog
+    def __init__(self, session: Session, catalog: Catalog, table: Table, *, rebuild: bool) -> None:
+        self.table, self._session, self._catalog = table, session, catalog
         self._now = datetime.now(UTC).replace(tzinfo=None)
         if any(session.shape(book) != "" for book in catalog.maintenance):
             for book in catalog.maintenance:  # one is useless without the other
@@ -63,7 +48,7 @@ class Upkeep:
         self._is_known = (
             self.last is not None
             and not rebuild
-            and self.last["file_version"] == version(table)
+            and self.last["file_version"] == table.version
             and session.shape(table) == ""
             and session.count(table.name) == self.last["row_count"]
         )
@@ -190,7 +175,7 @@ class Upkeep:
         for other in self._catalog.assets:
             if other is self.table or not known.get(other.name):
                 continue
-            if known[other.name] != self._version(other):  # its ties may have changed: rebuild it
+            if known[other.name] != other.version:  # its ties may have changed: rebuild it
                 forget(self._session, f"= '{other.name}'")
             elif books & set(other.reads):
                 self._mark(other)
@@ -220,7 +205,7 @@ class Upkeep:
         self._session.execute(
             "INSERT INTO published_tables (table_name, file_version, row_count, published_at, "
             "audited_at, details) VALUES (?, ?, ?, ?, ?, ?)",
-            [name, self._version(self.table), rows, since, audited_at, details],
+            [name, self.table.version, rows, since, audited_at, details],
         )
         for parent in self._catalog.derived:
             if parent.suspects and parent.name in self.table.reads:

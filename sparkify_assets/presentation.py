@@ -18,7 +18,6 @@ from sparkify_assets.dialect import lineage_of
 from sparkify_assets.errors import SparkifyError, TransientError
 from sparkify_assets.findings import Load
 from sparkify_assets.tables import Table
-from sparkify_assets.text_repair import VERSION as REPAIR_VERSION
 from sparkify_assets.warehouse.base import Row, Warehouse
 from sparkify_assets.wording import as_text, counted
 
@@ -45,11 +44,6 @@ def user_errors_as_failures(context: dg.OpExecutionContext | Context) -> Iterato
         raise dg.Failure(str(error), {REASON: error.reason}, allow_retries=False) from None
 
 
-def code_version(table: Table) -> str:
-    """Fingerprint of everything that determines a table's rows, except its upstream tables."""
-    return f"{table.version}-{REPAIR_VERSION}" if table.suspects else table.version
-
-
 def table_spec(table: Table, deps: list[str], warehouse: Warehouse) -> dg.AssetSpec:
     """The asset spec of a table in a warehouse."""
     with warnings.catch_warnings():
@@ -64,7 +58,7 @@ def table_spec(table: Table, deps: list[str], warehouse: Warehouse) -> dg.AssetS
         description=table.description,
         group_name=table.layer,
         kinds={warehouse.kind, "json" if table.source else "python" if table.suspects else "sql"},
-        code_version=code_version(table),
+        code_version=table.version,
         metadata={
             "dagster/table_name": f"{warehouse.schema_address}.{table.name}",
             "dagster/storage_kind": warehouse.kind,
@@ -144,9 +138,7 @@ def check_results(
             )
 
 
-def log_failed_checks(
-    context: dg.AssetExecutionContext, table: Table, results: list[AuditResult]
-) -> None:
+def log_failed_checks(context: Context, table: Table, results: list[AuditResult]) -> None:
     """Logs a warning for each failed check."""
     for result in results:
         if not result.passed:

@@ -1,7 +1,7 @@
 """Write, audit, publish: updates each table in one transaction of its own.
 
 The stale rows are written and audited. If a blocking check fails, the transaction rolls back:
-readers keep the old table, every check is recorded with its count and samples, and nothing
+readers keep the old table, the checks run so far are recorded with counts and samples, and nothing
 downstream runs. Otherwise it commits, then records the materialization with its check results. A
 table without stale rows is left alone. `maintenance.py` decides what is stale.
 """
@@ -21,7 +21,6 @@ from sparkify_assets.errors import SparkifyError
 from sparkify_assets.maintenance import Scope, Upkeep, forget, recorded
 from sparkify_assets.presentation import (
     check_results,
-    code_version,
     column_lineage,
     log_failed_checks,
     table_value,
@@ -62,11 +61,7 @@ class Published:
 
 
 class AuditFailed(Exception):
-    """A blocking audit found violations; rolls the transaction back."""
-
-    def __init__(self, results: list[AuditResult]) -> None:
-        super().__init__()
-        self.results = results
+    """A blocking audit found violations; rolls the transaction back. Its argument: all results."""
 
 
 def publish(
@@ -85,7 +80,7 @@ def publish(
     started = time.monotonic()
 
     def write_and_audit(session: Session, *, rebuild: bool = config.rebuild) -> Published:
-        upkeep = Upkeep(session, catalog, table, code_version, rebuild=rebuild)
+        upkeep = Upkeep(session, catalog, table, rebuild=rebuild)
         metadata, version = write(session, upkeep)
         last, is_due = upkeep.last, upkeep.is_audit_due(warehouse.audit_days)
         since = last["published_at"] if last and upkeep.scope is Scope.NOTHING else None
@@ -110,8 +105,9 @@ def publish(
             label = f"{table.name} {context.run.run_id}"
             published = warehouse.in_transaction(write_and_audit, label, recreate=config.recreate)
         except AuditFailed as failed:
-            yield from check_results(context, table, failed.results)
-            broken = [r for r in failed.results if not r.passed and r.audit.blocking]
+            [results] = failed.args
+            yield from check_results(context, table, results)
+            broken = [r for r in results if not r.passed and r.audit.blocking]
             found = " ".join(result.sentence for result in broken)
             remedies = " ".join(result.audit.remedy for result in broken)
             raise SparkifyError(
@@ -143,11 +139,7 @@ def publish(
             "preview": table_value(preview),
             **({"unchanged_since": as_text(published.since)} if published.since else {}),
             **({} if table.source else column_lineage(table, catalog)),
-            **(
-                {row[table.primary_key[0]]: row[table.plots] for row in preview}
-                if table.plots
-                else {}
-            ),
+            **{row[table.primary_key[0]]: row[table.plots] for row in preview if table.plots},
             **published.metadata,
         },
         check_results=list(check_results(context, table, published.results)),
@@ -176,8 +168,9 @@ def evaluate(
     label = f"{table.name} {context.run.run_id}"
 
     def audit(session: Session) -> list[AuditResult]:
-        for name in {table.name, *table.upstream}:
-            require(session, catalog.tables[name], f"the checks of {table.name} read it")
+        for read in catalog.tables.values():  # in build order: an error names the first
+            if read is table or read.name in table.upstream:
+                require(session, read, f"the checks of {table.name} read it")
         return run_audits(session, [a for a in audits_of(table) if a.name in selected])
 
     def rebuild_next_time(session: Session) -> None:

@@ -118,9 +118,7 @@ def find_records(blocks: Iterator[bytes], line: int = 1) -> Iterator[Found]:
         at = end
 
 
-def _read_object(
-    text: str, at: int, windows: Iterable[int] = WINDOWS
-) -> tuple[Members | None, str, int]:
+def _read_object(text: str, at: int, windows: Iterable[int]) -> tuple[Members | None, str, int]:
     """Reads the JSON object at `at`: its members, what is wrong with it, and its length.
 
     If it is not JSON, members is None, and length counts the characters read in vain.

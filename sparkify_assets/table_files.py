@@ -8,14 +8,22 @@ from sqlglot import exp
 
 from sparkify_assets.dialect import (
     DIALECT,
-    Header,
+    maybe,
     spelled,
     statements_of,
     tables_read,
     ties_in,
     wrong,
 )
+from sparkify_assets.errors import warn_once
 from sparkify_assets.tables import Check, Column, Reference, Table
+from sparkify_assets.text_repair import VERSION as REPAIR_VERSION
+
+DIRECTIVES = (
+    *("loaded from", "may be empty", "repaired in python", "show rows", "plots"),
+    *("maintained by", "a person"),  # up to here in tables
+    *("severity", "counts", "on"),  # in checks
+)
 
 VIOLATION = "violating row"  # the default unit of a check
 ROWS, COPIES = "COUNT(*)", "COALESCE(SUM(copies), 0)"  # how violations are counted
@@ -33,6 +41,20 @@ def _names_read(query: exp.Expr, path: Path) -> set[str]:
     return {table.name.lower() for table in tables}
 
 
+def _header_of(statement: exp.Expr, path: Path) -> tuple[str, dict[str, str]]:
+    """The comment above a statement: its description, and its directives."""
+    text, directives = [], {}
+    for line in (comment.strip() for comment in statement.comments or []):
+        name, _, value = line.partition(":")
+        if name.lower() in DIRECTIVES:
+            directives[name.lower()] = value.strip()
+            continue
+        text.append(line)
+        if guess := maybe(name.lower(), DIRECTIVES, 0.8):
+            warn_once(f"{path}: {name!r} is no directive, but part of the description{guess}")
+    return " ".join(text), directives
+
+
 def read_check(path: Path, content: str) -> Check:
     """Reads a check; raises SparkifyError with path and line if the file is wrong."""
     table, _, name = path.stem.partition("__")
@@ -42,17 +64,17 @@ def read_check(path: Path, content: str) -> Check:
     query, text = statements[0] if len(statements) == 1 else (None, "")
     if not isinstance(query, exp.Query):
         raise wrong(path, "expected one SELECT that returns the violating rows")
-    header = Header.of(query.comments)
-    severity = header.directives.get("severity", "error")
+    says, directives = _header_of(query, path)
+    severity = directives.get("severity", "error")
     if severity not in ("warn", "error"):
         raise wrong(path, f"severity is {severity!r}: expected warn or error")
-    rows = header.directives.get("on", "")
+    rows = directives.get("on", "")
     if rows not in ("", "new rows", "all rows"):
         raise wrong(path, f"on is {rows!r}: expected new rows or all rows")
     reads = tuple(sorted(_names_read(query, path)))
-    unit = header.directives.get("counts") or VIOLATION
+    unit = directives.get("counts") or VIOLATION
     count = COPIES if "copies" in query.named_selects else ROWS
-    says, is_blocking = header.description, severity == "error"
+    is_blocking = severity == "error"
     return Check(name, table, path, content, says, text, reads, is_blocking, unit, count, rows)
 
 
@@ -64,9 +86,9 @@ def read_table(path: Path, content: str, checks: tuple[Check, ...]) -> Table:
         raise wrong(path, "expected CREATE TABLE with its columns as the first statement")
     if schema.this.name.lower() != path.stem:
         raise wrong(path, f"declares the table {schema.this.name}: name file and table alike")
-    header = Header.of(create.comments)
+    description, directives = _header_of(create, path)
     primary_key, columns = _read_columns(schema, path)
-    is_repair = "repaired in python" in header.directives
+    is_repair = "repaired in python" in directives
     if len(fillings) > 1:
         raise wrong(path, "expected CREATE TABLE and at most one INSERT INTO")
     text, reads = "", set[str]()
@@ -84,7 +106,7 @@ def read_table(path: Path, content: str, checks: tuple[Check, ...]) -> Table:
         reads = _names_read(filling if is_repair else _query_of(filling, path, columns), path)
     others = {name for check in checks for name in check.reads}
     others |= {c.references.table for c in columns if c.references and reads and not is_repair}
-    key, ties, ways = ties_in(header.directives.get("maintained by", ""), path)
+    key, ties, ways = ties_in(directives.get("maintained by", ""), path)
     kept = [c for c in columns if not c.nullable and c.type.startswith(KEY_TYPES)]
     if key and key not in (column.name for column in kept):
         raise wrong(path, f"maintained by: {key} is not a NOT NULL column of a type for keys")
@@ -93,24 +115,25 @@ def read_table(path: Path, content: str, checks: tuple[Check, ...]) -> Table:
         raise wrong(path, "maintained by: expected column = table.column for each table on a way")
     if unread := sorted(tied - reads - others):
         raise wrong(path, f"maintained by: the query does not read {', '.join(unread)}")
-    shown_rows, _, of = header.directives.get("show rows", "0").partition(" of ")
+    shown_rows, _, of = directives.get("show rows", "0").partition(" of ")
     names = [column.name for column in columns]
     shown_columns = tuple(of.replace(",", " ").split()) or tuple(names)
     if not shown_rows.isdigit() or not set(shown_columns) <= set(names):
         raise wrong(path, f"show rows: expected 10, or 10 of some columns, not {shown_rows} {of}")
-    plots = header.directives.get("plots")
+    plots = directives.get("plots")
     if plots and (plots not in names or len(primary_key) != 1):
         raise wrong(path, f"plots {plots!r}: expected a column, and a primary key of one column")
-    person = tuple(header.directives.get("a person", "").lower().replace(",", " ").split())
+    person = tuple(directives.get("a person", "").lower().replace(",", " ").split())
     if unknown := sorted(set(person) - set(names)):
         raise wrong(path, f"a person: there is no column {', '.join(unknown)}")
     sort_key = create.find(exp.SortKeyProperty)
     parts = [path.name, content, *(part for c in checks for part in (c.path.name, c.text))]
+    parts += [REPAIR_VERSION] if is_repair else []
     return Table(
         name=path.stem,
         layer=path.parent.name,
         path=path,
-        description=header.description,
+        description=description,
         version=hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16],
         columns=columns,
         primary_key=primary_key,
@@ -118,8 +141,8 @@ def read_table(path: Path, content: str, checks: tuple[Check, ...]) -> Table:
         create=_without_keys(create, columns),
         insert=None if is_repair else text or None,
         suspects=text if is_repair else None,
-        source=header.directives.get("loaded from"),
-        may_be_empty="may be empty" in header.directives,
+        source=directives.get("loaded from"),
+        may_be_empty="may be empty" in directives,
         shown_rows=int(shown_rows) or None,
         shown_columns=shown_columns,
         plots=plots,

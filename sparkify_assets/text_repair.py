@@ -1,7 +1,6 @@
 """Repairs text that arrives damaged: wrong encodings, HTML, control characters.
 
-`repair` maps text to text, and `repair_table` fills the table of repairs. `sql/` decides which
-texts are suspect and where their repairs are used.
+`sql/` decides which texts are suspect and where their repairs are used.
 """
 
 import hashlib
@@ -10,11 +9,6 @@ import re
 from html.entities import html5
 from importlib.metadata import version
 from pathlib import Path
-
-from sparkify_assets.maintenance import Scope, Upkeep
-from sparkify_assets.tables import Table
-from sparkify_assets.warehouse.base import Session
-from sparkify_assets.warehouse.landing import insert_rows, landing_for
 
 VERSION = hashlib.sha256(Path(__file__).read_bytes() + version("ftfy").encode()).hexdigest()[:16]
 MOST_BYTES = 1_024  # limit of a title, for a repaired text that was not longer before
@@ -37,22 +31,6 @@ def repair(text: str) -> str:
         repaired = TAG.sub("", ENTITY.sub(_character, _decoded(repaired)))
         repaired = repaired.translate(HALVED | NO_CHARACTERS).strip(BLANKS)
     return repaired if len(repaired.encode()) <= max(MOST_BYTES, len(text.encode())) else text
-
-
-def repair_table(session: Session, table: Table, upkeep: Upkeep) -> tuple[int, int]:
-    """Fills a table with the repairs of suspect texts; returns how many are suspect and damaged."""
-    found = session.rows(upkeep.on_stale_part(table.suspects or ""))
-    suspects = {text for row in found for text in row.values()}
-    if upkeep.scope is Scope.PART:
-        suspects -= {row["raw_text"] for row in session.rows(f"SELECT raw_text FROM {table.name}")}
-    else:
-        session.empty(table)
-    upkeep.changed_nothing_below()  # rows with new texts are new themselves, and noted as such
-    damaged = [(text, repaired) for text in suspects if (repaired := repair(text)) != text]
-    with landing_for([table]) as landing:
-        insert_rows(landing.connection, table, damaged)
-        session.insert(landing)
-    return len(suspects), len(damaged)
 
 
 def _decoded(text: str) -> str:

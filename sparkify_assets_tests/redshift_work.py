@@ -7,7 +7,6 @@ import sqlfluff
 from sparkify_assets.findings import Load
 from sparkify_assets.loading import prepared_load
 from sparkify_assets.maintenance import Upkeep
-from sparkify_assets.presentation import code_version
 from sparkify_assets.settings import Settings
 from sparkify_assets.sources import sources_of
 from sparkify_assets.warehouse import warehouse_of
@@ -37,7 +36,7 @@ def load(platform: RedshiftPlatform, into: RedshiftWarehouse | None = None) -> L
     ) as prepared:
 
         def work(session: Session) -> Load:
-            upkeep = Upkeep(session, catalog, table, code_version, rebuild=False)
+            upkeep = Upkeep(session, catalog, table, rebuild=False)
             done = prepared.write(session, upkeep)
             session.publish(table)
             return done

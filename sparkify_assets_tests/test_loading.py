@@ -26,7 +26,6 @@ from sparkify_assets.errors import SparkifyError
 from sparkify_assets.findings import Load
 from sparkify_assets.loading import StagingLoad, prepared_load
 from sparkify_assets.maintenance import Upkeep
-from sparkify_assets.presentation import code_version
 from sparkify_assets.settings import Settings
 from sparkify_assets.sources.base import LocalFile, Source, opened
 from sparkify_assets.sources.folder import FolderSource
@@ -50,9 +49,7 @@ def written(load: StagingLoad, warehouse: Warehouse) -> Load:
     """Writes a load as the publishing of its table does."""
 
     def write(session: Session) -> Load:
-        return load.write(
-            session, Upkeep(session, load.catalog, load.table, code_version, rebuild=False)
-        )
+        return load.write(session, Upkeep(session, load.catalog, load.table, rebuild=False))
 
     return warehouse.in_transaction(write, "load", recreate=True)
 

@@ -31,6 +31,13 @@ class InputObject:
     size: int
     version: str
 
+    def changed(self) -> SparkifyError:
+        """The error for an object that changed after it was listed."""
+        return SparkifyError(
+            f"{address_of(self.uri)} changed while it was being loaded. Nothing was loaded: run it "
+            "again when it is complete."
+        )
+
 
 @dataclass(frozen=True)
 class LocalFile(InputObject):
@@ -137,15 +144,7 @@ def opened(item: LocalFile) -> Iterator[FileIO]:
     with suppress(OSError):  # it may be gone
         version = file_version(item.path.stat())
     if version != item.version:
-        raise changed(item)
-
-
-def changed(item: InputObject) -> SparkifyError:
-    """The error for an object that changed after it was listed."""
-    return SparkifyError(
-        f"{address_of(item.uri)} changed while it was being loaded. Nothing was loaded: run it "
-        "again when it is complete."
-    )
+        raise item.changed()
 
 
 def file_version(status: os.stat_result) -> str:

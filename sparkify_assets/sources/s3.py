@@ -15,14 +15,7 @@ from dagster_aws.s3.sensor import get_objects
 
 from sparkify_assets.s3_access import ATTEMPTS, CONNECTIONS, s3_client, s3_errors_explained
 from sparkify_assets.scratch import scratch_folder
-from sparkify_assets.sources.base import (
-    InputObject,
-    LocalFile,
-    Source,
-    changed,
-    file_version,
-    is_hidden,
-)
+from sparkify_assets.sources.base import InputObject, LocalFile, Source, file_version, is_hidden
 
 PART_BYTES = 64 * 1024 * 1024  # of an object, in one request
 BLOCK_BYTES = 1024 * 1024
@@ -67,7 +60,7 @@ class S3Source(Source):
             for item, path in wanted:
                 status = path.stat()
                 if status.st_size != item.size:
-                    raise changed(item)
+                    raise item.changed()
                 files.append(LocalFile(item.uri, item.size, file_version(status), path))
             yield files
 

@@ -36,19 +36,11 @@ class RedshiftSession(Session):
     """A transaction on Redshift, begun and ended by `RedshiftWarehouse`."""
 
     def __init__(
-        self,
-        connection: Any,
-        settings: RedshiftSettings,
-        *,
-        work_uri: str,
-        read_only: bool,
-        recreate: bool,
+        self, warehouse: "RedshiftWarehouse", connection: Any, *, read_only: bool, recreate: bool
     ) -> None:
-        super().__init__(settings.address, recreate=recreate)
-        self._connection = connection
-        self._settings = settings
-        self._work_uri = work_uri
-        self._read_only = read_only
+        super().__init__(warehouse.address, recreate=recreate)
+        self._settings, self._work_uri = warehouse.settings, warehouse.work_uri
+        self._connection, self._read_only = connection, read_only
 
     def execute(self, statement: str, parameters: Sequence[object] = ()) -> Any:
         """Executes one statement; raises `Interrupted` if the transaction may run again."""
@@ -164,9 +156,7 @@ class RedshiftWarehouse(Warehouse):
     ) -> Iterator[Session]:
         settings = self.settings
         connection = connect(settings, label)
-        session = RedshiftSession(
-            connection, settings, work_uri=self.work_uri, read_only=read_only, recreate=recreate
-        )
+        session = RedshiftSession(self, connection, read_only=read_only, recreate=recreate)
         try:
             asset = label.partition(" ")[0]  # without the run id, so that WLM rules can name it
             session.execute(f"SET statement_timeout TO {settings.timeout_seconds * 1_000}")

@@ -5,7 +5,6 @@ exist only while a load runs.
 """
 
 import json
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from sparkify_assets.dialect import quote
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.s3_access import s3_client, s3_errors_explained
 from sparkify_assets.settings import RedshiftSettings
-from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.base import Session
 from sparkify_assets.warehouse.landing import Landing, landed_columns
 
@@ -86,9 +84,16 @@ def copy_landed(
             if not rows:
                 continue
             parts = settings.slices if rows >= ROWS_IN_ONE_FILE else 1
-            files = [work.upload(file) for file in _files_of(table, landing, after_id, parts)]
+            entries = []
+            for part in range(parts):
+                path = landing.path.with_name(f"{table.name}-{part}.json.gz")
+                landing.connection.execute(
+                    f"COPY (SELECT {landed_columns(after_id)} FROM {name} "
+                    f"WHERE rowid % {parts} = {part}) TO ? (FORMAT json, COMPRESSION gzip)",
+                    [str(path)],
+                )
+                entries.append({"url": work.upload(path), "mandatory": True})
             path = landing.path.with_name("manifest")
-            entries = [{"url": uri, "mandatory": True} for uri in files]
             path.write_text(json.dumps({"entries": entries}))
             manifest = work.upload(path)
             columns = ", ".join(quote(column.name) for column in table.columns)
@@ -106,18 +111,6 @@ def copy_landed(
     finally:
         with suppress(SparkifyError):  # the next load removes leftovers, or says why it cannot
             work.discard()
-
-
-def _files_of(table: Table, landing: Landing, after_id: int, parts: int) -> Iterator[Path]:
-    """Compressed files of a table's rows, written one by one."""
-    for part in range(parts):
-        path = landing.path.with_name(f"{table.name}-{part}.json.gz")
-        landing.connection.execute(
-            f"COPY (SELECT {landed_columns(after_id)} FROM {quote(table.name)} "
-            f"WHERE rowid % {parts} = {part}) TO ? (FORMAT json, COMPRESSION gzip)",
-            [str(path)],
-        )
-        yield path
 
 
 def literal(text: str) -> str:
