@@ -128,8 +128,7 @@ def _catalog_of(files: tuple[tuple[Path, str], ...]) -> Catalog:
             verify_query(query, path, schema, declared)
         if path.parent.name == MARTS:
             table = tables[path.stem]
-            described = {"a description": table.description}
-            described |= {f"a comment on {c.name}": c.description for c in table.columns}
+            described = {f"a comment on {c.name}": c.description for c in table.columns}
             if query.args.get("group"):
                 described["a PRIMARY KEY"] = " ".join(table.primary_key)
             if lacking := ", ".join(what for what, found in described.items() if not found):

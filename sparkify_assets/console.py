@@ -53,10 +53,11 @@ class _ReadableHandler(logging.Handler):
             said = failure.description if failure and failure.description else error
             run.failures.append(said)
         elif event.is_run_failure:
-            if run.skipped:
-                self._write(record, f"skipped after the failure: {', '.join(run.skipped)}")
             for said in dict.fromkeys(run.failures or [message]):
                 self._write(record, said)
+            if run.skipped:
+                record.levelname = "INFO"
+                self._write(record, f"skipped after that: {', '.join(run.skipped)}")
         elif event.event_type == dg.DagsterEventType.RUN_START:
             run.started = record.created
         elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:

@@ -82,10 +82,13 @@ def members_of(item: LocalFile, stream: FileIO) -> Iterator[Member]:
             raise Damaged(f"{kind}, and the end is missing", 1 if size else expected) from None
         except BROKEN as error:
             if isinstance(error, OSError) and error.errno:
-                raise  # the disk's fault, not the object's
+                raise item.unreadable(error) from None
             raise Damaged(f"{kind}, and cannot be unpacked: {error}", max(size, expected)) from None
 
-    head = stream.read(16)
+    try:
+        head = stream.read(16)
+    except OSError as error:
+        raise item.unreadable(error) from None
     stream.seek(0)
     if head.startswith(ZIP):
         for member, expected in _zipped(item, stream):

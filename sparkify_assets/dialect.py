@@ -4,6 +4,7 @@ A statement keeps its text, which is what runs. A type gets one spelling, valid 
 that types compare as text. `table_files.py` turns statements into tables.
 """
 
+import logging
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -22,6 +23,7 @@ from sqlglot.schema import MappingSchema
 
 from sparkify_assets.errors import SparkifyError, warn_once
 
+logging.getLogger("sqlglot").setLevel(logging.ERROR)  # we say ourselves what does not parse
 DIALECT = "redshift"
 FUNCTIONS = sqlglot.Dialect.get_or_raise(DIALECT).parser_class.FUNCTIONS
 IN_FULL = {  # Redshift's default and largest sizes
@@ -61,7 +63,8 @@ def wrong(path: Path, what: str, *places: exp.Expr) -> SparkifyError:
 
 def maybe(name: str, known: Iterable[str], alike: float = 0.6) -> str:
     """A guess at what a misspelled name means, to be put behind it; "" if nothing is alike."""
-    return "".join(f": maybe {guess}" for guess in get_close_matches(name, known, 1, alike))
+    swapped = [each for each in known if sorted(each) == sorted(name)]
+    return "".join(f": maybe {m}" for m in swapped[:1] or get_close_matches(name, known, 1, alike))
 
 
 def statements_of(path: Path, text: str) -> list[tuple[exp.Expr, str]]:
@@ -158,16 +161,24 @@ def verify_query(
         name = "".join(re.findall(r"(?i)column:? '?(\w+)", str(error))[:1])
         tables = [set(schema.column_names(table)) for table in query.find_all(exp.Table)]
         named = {n for select in query.find_all(exp.Select) for n in select.named_selects}
-        if "for table" not in str(error) and sum(name in columns for columns in tables) > 1:
+        places = [c for c in query.find_all(exp.Column) if c.name.lower() == name]
+        known = {s for scope in traverse_scope(query) for s in scope.sources}
+        if astray := [c.table for c in places if c.table and c.table.lower() not in known]:
+            said = f"{astray[0]}.{name}: there is no table {astray[0]} in this query"
+        elif any(c.this.quoted for c in places):
+            said = f'"{name}" would be a column: put text in single quotes'
+        elif "for table" not in str(error) and sum(name in columns for columns in tables) > 1:
             said = f"several tables have a column {name}: put the table's name before it"
         else:
             said = str(error).partition(" Line:")[0].rstrip(".")
             said += maybe(name, named.union(*tables) - {name})
-        places = [c for c in query.find_all(exp.Column) if c.name.lower() == name]
         raise wrong(path, said, *places) from None
+    for clock in query.find_all(exp.CurrentDate, exp.CurrentTime, exp.CurrentTimestamp):
+        what = f"{clock.sql(DIALECT)}: tables and checks must not depend on the current time"
+        raise wrong(path, what, clock.parent or clock)
     for call in query.find_all(exp.Anonymous):  # known to the engine, or misspelled
         if guess := maybe(call.name.upper(), FUNCTIONS, 0.85):
-            warn_once(f"{_at(path, call)} unknown function {call.name}{guess}")
+            warn_once(f"{_at(path, call.parent or call)} unknown function {call.name}{guess}")
     tree = annotate_types(tree, schema=schema, dialect=DIALECT)
     for node in tree.find_all(exp.Predicate):
         sides = [node.args.get(n) for n in ("expression", "low", "high")]

@@ -29,8 +29,8 @@ FOOTER_BYTES = 1_024  # at the end of a file, with the keys in them
 
 
 def export_asset(catalog: Catalog, folder: Path) -> dg.AssetsDefinition:
-    """The Parquet files of all tables that SQL builds, in a folder."""
-    tables = [table for table in catalog.derived if table.insert]
+    """The Parquet files of all derived tables, in a folder."""
+    tables = catalog.derived
 
     @dg.asset(
         deps=[table.name for table in tables],

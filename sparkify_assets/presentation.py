@@ -170,14 +170,16 @@ def log_load(context: dg.AssetExecutionContext, table: Table, load: Load) -> Non
         keys = counted(len(load.unknown_keys), "key")
         said.append(
             f"{keys} of the JSON without a column: {_first(SHOWN, load.unknown_keys, '; ')}. "
-            f"To keep one, add a line with its name and a type to {table.path.name}."
+            "To keep one, add a line with its name and a type to "
+            f"sql/{table.layer}/{table.path.name}."
         )
     if load.missing_keys:
         keys = counted(len(load.missing_keys), "key")
-        said.append(
-            f"{keys} in no new record, so null in its rows: {', '.join(load.missing_keys)}. "
-            "Check the spelling."
-        )
+        missing = f"{keys} in no new record, so null: {', '.join(load.missing_keys)}"
+        if load.unknown_keys:
+            said.append(f"{missing}. Check the spelling.")
+        else:
+            context.log.info(f"{table.name}: {missing}")
     for sentence in said:
         context.log.warning(f"{table.name}: {sentence}")
 

@@ -139,7 +139,11 @@ def publish(
             "preview": table_value(preview),
             **({"unchanged_since": as_text(published.since)} if published.since else {}),
             **({} if table.source else column_lineage(table, catalog)),
-            **{row[table.primary_key[0]]: row[table.plots] for row in preview if table.plots},
+            **{
+                as_text(row[table.primary_key[0]]): row[table.plots]
+                for row in preview
+                if table.plots
+            },
             **published.metadata,
         },
         check_results=list(check_results(context, table, published.results)),

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from sparkify_assets.wording import counted
+
 MAX_RECORD_BYTES = 4 * 1024 * 1024  # Redshift's limit for a JSON record and for a row
 MAX_RAW_BYTES = 65_000  # kept of a rejected record; fits VARCHAR(65535)
 WINDOWS = (4_096, 65_536, MAX_RECORD_BYTES + 1)  # tried in turn: most records are short
@@ -130,7 +132,8 @@ def _read_object(text: str, at: int, windows: Iterable[int]) -> tuple[Members | 
         try:
             members, length = DECODER.raw_decode(piece)
         except json.JSONDecodeError as error:
-            reason = f"{error.msg}: character {error.pos + 1}"
+            below = f", {counted(error.lineno - 1, 'line')} below" if error.lineno > 1 else ""
+            reason = f"{error.msg}: character {error.colno}{below}"
             is_cut = error.pos > window - 16 and "control character" not in error.msg
             if len(piece) < window or not (is_cut or error.msg.startswith("Unterminated string")):
                 break

@@ -17,8 +17,11 @@ FORMS = {  # the pattern that a text must match, and the message if it does not
     **dict.fromkeys(("duckdb_path", "report_path"), (FILE, "it is not the path of a file")),
     "export_path": (FILE, "it is not a folder on this machine"),
     **dict.fromkeys(
-        ("song_data", "log_data", "s3_work"),
-        (FOLDER, "it is neither a folder nor s3://bucket/folder"),
+        ("song_data", "log_data"), (FOLDER, "it is neither a folder nor s3://bucket/folder")
+    ),
+    "s3_work": (
+        rf"(?!.*['\\])({FOLDER})",
+        "it is neither a folder nor s3://bucket/folder, or has a quote in it",
     ),
     **dict.fromkeys(("ui_url", "alert_webhook"), (r"https?://[^\s@]+", "it is not an http URL")),
     "host": (r"[^@/\s]+", "it must be a host name, without user, password and path"),
@@ -109,16 +112,12 @@ class Settings(Environment):
     ui_url: str = "http://127.0.0.1:3000"  # for the links in alerts
 
     @model_validator(mode="after")
-    def _both_sources_or_none(self) -> Self:
+    def _fit_together(self) -> Self:
         if (self.song_data is None) != (self.log_data is None):
             raise ValueError(
                 "only one of SPARKIFY_SONG_DATA and SPARKIFY_LOG_DATA is set: set both, or neither "
                 "for the sample data"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _export_of_duckdb(self) -> Self:
         if self.export_path and self.target != "duckdb":
             raise ValueError(
                 "SPARKIFY_EXPORT_PATH is only for DuckDB, where readers and runs block each other. "

@@ -51,7 +51,9 @@ def _header_of(statement: exp.Expr, path: Path) -> tuple[str, dict[str, str]]:
             continue
         text.append(line)
         if guess := maybe(name.lower(), DIRECTIVES, 0.8):
-            warn_once(f"{path}: {name!r} is no directive, but part of the description{guess}")
+            warn_once(f"{path}: -- {name} is no directive{guess}")
+    if not text:
+        warn_once(f"{path}: lacks a description: one sentence in the comment above the statement")
     return " ".join(text), directives
 
 
@@ -83,7 +85,8 @@ def read_table(path: Path, content: str, checks: tuple[Check, ...]) -> Table:
     (create, _), *fillings = statements_of(path, content) or [(exp.null(), "")]
     schema = create.this
     if not isinstance(create, exp.Create) or not isinstance(schema, exp.Schema):
-        raise wrong(path, "expected CREATE TABLE with its columns as the first statement")
+        what = "expected CREATE TABLE with its columns, and a ; after it, as the first statement"
+        raise wrong(path, what)
     if schema.this.name.lower() != path.stem:
         raise wrong(path, f"declares the table {schema.this.name}: name file and table alike")
     description, directives = _header_of(create, path)
@@ -119,13 +122,14 @@ def read_table(path: Path, content: str, checks: tuple[Check, ...]) -> Table:
     names = [column.name for column in columns]
     shown_columns = tuple(of.replace(",", " ").split()) or tuple(names)
     if not shown_rows.isdigit() or not set(shown_columns) <= set(names):
-        raise wrong(path, f"show rows: expected 10, or 10 of some columns, not {shown_rows} {of}")
+        what = f"expected 10, or 10 of {', '.join(names)}, not {directives['show rows']}"
+        raise wrong(path, f"show rows: {what}")
     plots = directives.get("plots")
     if plots and (plots not in names or len(primary_key) != 1):
         raise wrong(path, f"plots {plots!r}: expected a column, and a primary key of one column")
     person = tuple(directives.get("a person", "").lower().replace(",", " ").split())
-    if unknown := sorted(set(person) - set(names)):
-        raise wrong(path, f"a person: there is no column {', '.join(unknown)}")
+    if len(person) == 1 or not set(person) <= set(names):
+        raise wrong(path, f"a person: expected columns, the id and then names, not {person}")
     sort_key = create.find(exp.SortKeyProperty)
     parts = [path.name, content, *(part for c in checks for part in (c.path.name, c.text))]
     parts += [REPAIR_VERSION] if is_repair else []

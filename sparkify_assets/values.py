@@ -30,7 +30,7 @@ PLAIN_ISO = (  # read alike by DuckDB and Python
 LOOSE = r",\s*[}\]]"  # invalid JSON that DuckDB reads
 DEEP = r"[\[{](?:[^\[\]{}]*[\[{]){19}"  # may be too deep for Python, whose limit is some hundreds
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
-WANTED = {"TIMESTAMP": "epoch milliseconds and no ISO 8601 time"}
+WANTED = {"TIMESTAMP": "epoch milliseconds or an ISO 8601 time"}
 EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 EARLIEST = 94_694_400_000  # 1973 in milliseconds; as seconds, the year 4970
 

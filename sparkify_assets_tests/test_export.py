@@ -18,7 +18,6 @@ from sparkify_assets_tests.test_files import OBSTACLES, identity
 from sparkify_assets_tests.test_files import disk as disk
 
 TABLES = GROUPS["intermediate"] | GROUPS["star"] | GROUPS["marts"]
-TABLES -= {"repaired_text"}  # made in Python, for the other tables
 
 
 @pytest.fixture

@@ -54,6 +54,25 @@ def test_a_table_added_in_sql_alone_is_an_asset_with_its_checks(made: Platform) 
     ]
 
 
+def test_a_plot_has_a_line_for_each_key_of_any_type(made: Platform) -> None:
+    date = "CAST('2018-11-0' || u.user_id AS DATE)"
+    for kind, value in {"BIGINT": "u.user_id", "DATE": date}.items():
+        (made.sql / "marts" / f"by_{kind}.sql".lower()).write_text(
+            f"-- One row is one user.\n-- plots: n\nCREATE TABLE by_{kind} (\n"
+            f"k {kind} NOT NULL PRIMARY KEY, -- k\nn INTEGER -- n\n);\n"
+            f"INSERT INTO by_{kind} (k, n) SELECT {value} AS k, 1 AS n FROM users AS u;".lower()
+        )
+    result = made.make("by_bigint", "by_date")
+    assert result.success, failure_of(result)
+    plotted = {
+        name: {key for key, shown in event.metadata.items() if shown.value == 1}
+        for name in ("by_bigint", "by_date")
+        for event in result.asset_materializations_for_node(name)
+    }
+    assert plotted["by_bigint"] >= {"7", "8"}
+    assert plotted["by_date"] >= {"2018-11-07", "2018-11-08"}
+
+
 def test_a_column_added_in_sql_alone_is_read_from_the_json(made: Platform) -> None:
     made.edit(
         "staging/staging_events.sql",

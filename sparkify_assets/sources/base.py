@@ -38,6 +38,12 @@ class InputObject:
             "again when it is complete."
         )
 
+    def unreadable(self, error: OSError) -> SparkifyError:
+        """The error for an object that the disk or the network file system does not deliver."""
+        return SparkifyError(
+            f"{address_of(self.uri)} cannot be read: {error.strerror}. Nothing was loaded."
+        )
+
 
 @dataclass(frozen=True)
 class LocalFile(InputObject):
@@ -135,9 +141,7 @@ def opened(item: LocalFile) -> Iterator[FileIO]:
     try:
         stream = item.path.open("rb", buffering=0)
     except OSError as error:
-        raise SparkifyError(
-            f"{address_of(item.uri)} cannot be read: {error.strerror}. Nothing was loaded."
-        ) from None
+        raise item.unreadable(error) from None
     with stream:
         yield stream
     version = ""

@@ -106,6 +106,10 @@ def connect(settings: RedshiftSettings, label: str) -> Any:
             tcp_keepalive_count=5,
             **login,
         )
+    except UnicodeError:
+        raise SparkifyError(
+            f"REDSHIFT_HOST is {settings.host}: it is not the name of a host."
+        ) from None
     except (ClientError, BotoCoreError, ValueError) as error:  # ValueError: no region
         raise SparkifyError(
             f"{settings.address}: the login by IAM failed: {error}. Check AWS_PROFILE, its "
