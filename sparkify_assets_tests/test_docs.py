@@ -7,6 +7,7 @@ of docs/procedures.md are run by test_procedures.py.
 import re
 import runpy
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,7 @@ ELSEWHERE = {  # commands, and what runs them: a file, and how the command is sp
     ),
 }
 HERE = {"/data/": "data/", "--scale 100 ": "--scale 0.02 ", "--scale 400 ": "--scale 0.02 "}
+HERE |= {"'sparkify.duckdb'": "'mine.duckdb'"}
 PROGRAMS = "aws|dg|dagster|dagster-daemon|docker|duckdb|pip|pytest|python|systemctl"
 SPAN = rf"`((?:{PROGRAMS}) [^`]+)`(?: \((needs AWS)\))?"
 LACKING = {"needs AWS", "needs a container engine", "needs systemd", "needs another machine"}
@@ -88,11 +90,14 @@ def test_every_command_runs(tmp_path: Path) -> None:
     home = checkout(tmp_path / "home")
     for name in ("benchmarks", "docs", ".env.example", "README.md"):
         (home / name).symlink_to(ROOT / name)
+    (home / "sql").unlink()
+    shutil.copytree(ROOT / "sql", home / "sql")
+    (home / "sql" / "marts" / "plays_by_user.sql").write_text(blocks(TABLE, "sql")[0][0])
     plan = Plan(songs=20, events=600, days=3)
     write_song_files(home / "data" / "song_data", plan)
     write_event_files(home / "data" / "log_data", plan)
     variables = {f"SPARKIFY_{n}_DATA": f"data/{n.lower()}_data" for n in ("SONG", "LOG")}
-    variables["SPARKIFY_DUCKDB_PATH"] = "mine.duckdb"
+    variables |= {"SPARKIFY_DUCKDB_PATH": "mine.duckdb", "PYTHONPATH": str(home)}
     to_run = [c for c, is_lacking in found.items() if not is_lacking and c not in ELSEWHERE]
     assert "export SPARKIFY_SONG_DATA=/data" in to_run[0]  # loads what the others work on
     for command in to_run:
