@@ -11,6 +11,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,9 +20,7 @@ import jmespath
 import pytest
 import yaml
 from botocore.stub import Stubber
-from cfnlint.decode.cfn_yaml import loads
 from moto import mock_aws
-from moto.cloudformation import parsing
 from moto.core.common_models import CloudFormationModel
 
 from sparkify_assets.settings import RedshiftSettings, Settings
@@ -29,7 +28,6 @@ from sparkify_assets_tests.processes import ROOT
 from sparkify_assets_tests.s3_server import environment
 
 PATH = ROOT / "deploy" / "cloudformation.yaml"
-TEMPLATE: dict[str, Any] = json.loads(json.dumps(loads(PATH.read_text())))
 NAME = "sparkify"
 HOST = "sparkify.123456789012.us-east-1.redshift-serverless.amazonaws.com"
 SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:redshift!sparkify-sparkify-aBcDeF"
@@ -39,6 +37,14 @@ SERVICE = {
     "HistoryHost": "history.example.com",
     "HistorySecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:history-aBcDeF",
 }
+
+
+@cache
+def template() -> dict[str, Any]:
+    from cfnlint.decode.cfn_yaml import loads  # only here: it takes seconds
+
+    read: dict[str, Any] = json.loads(json.dumps(loads(PATH.read_text())))
+    return read
 
 
 class Unknown(CloudFormationModel):
@@ -77,6 +83,8 @@ class Unknown(CloudFormationModel):
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """An account with nothing but its first network."""
+    from moto.cloudformation import parsing  # only here: it takes seconds
+
     for name, value in environment("").items():
         if value:
             monkeypatch.setenv(name, value)
@@ -107,7 +115,7 @@ def make(cloud: Any, **parameters: str) -> dict[str, Any]:
     }
     cloud.create_stack(
         StackName=NAME,
-        TemplateBody=json.dumps(TEMPLATE),  # of YAML it splits an attribute at every point
+        TemplateBody=json.dumps(template()),  # of YAML it splits an attribute at every point
         Capabilities=["CAPABILITY_IAM"],
         Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
     )
@@ -223,7 +231,7 @@ def test_the_bucket_is_private_encrypted_and_clears_up(cloud: Any) -> None:
     [bucket] = [b["Name"] for b in s3.list_buckets()["Buckets"]]
     [rule] = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
     assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
-    asked = TEMPLATE["Resources"]["WorkBucket"]["Properties"]  # moto does not do all of it
+    asked = template()["Resources"]["WorkBucket"]["Properties"]  # moto does not do all of it
     assert [*asked["PublicAccessBlockConfiguration"].values()] == [True] * 4
     [rule] = asked["LifecycleConfiguration"]["Rules"]
     assert (rule["Status"], rule["ExpirationInDays"]) == ("Enabled", 7)
@@ -248,7 +256,7 @@ def test_redshift_is_closed_and_limited(cloud: Any) -> None:
 
 def test_the_service_starts_what_compose_starts() -> None:
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
-    containers = TEMPLATE["Resources"]["Task"]["Properties"]["ContainerDefinitions"]
+    containers = template()["Resources"]["Task"]["Properties"]["ContainerDefinitions"]
     assert [c["Name"] for c in containers] == ["code", "web", "daemon", "retention"]
     for container in containers:
         service = services[container["Name"]]
@@ -332,7 +340,7 @@ def test_the_function_of_the_limit(
     )
     monkeypatch.setitem(sys.modules, "cfnresponse", response)
     monkeypatch.setattr(boto3, "client", lambda service: client)
-    code = TEMPLATE["Resources"]["LimitFunction"]["Properties"]["Code"]["ZipFile"]
+    code = template()["Resources"]["LimitFunction"]["Properties"]["Code"]["ZipFile"]
     assert len(code) <= 4096  # AWS takes no more in a template
     scope: dict[str, Any] = {}
     exec(code, scope)

@@ -10,7 +10,6 @@ import boto3
 import dagster as dg
 import pytest
 import redshift_connector
-from moto.redshift.models import Cluster
 
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets_tests.platform import (
@@ -184,7 +183,7 @@ def test_a_login_by_iam(
         MasterUserPassword="Password-1",
     )
     endpoint = {"Address": made.server.host, "Port": made.server.port}
-    monkeypatch.setattr(Cluster, "endpoint", endpoint)
+    monkeypatch.setattr("moto.redshift.models.Cluster.endpoint", endpoint)
     assert load(made).loaded == 5
 
 

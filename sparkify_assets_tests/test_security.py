@@ -28,7 +28,6 @@ import click
 import dagster as dg
 import pytest
 from dagster._core.instance.ref import InstanceRef
-from dagster_webserver import cli as webserver
 
 from sparkify_assets import alerts, settings
 from sparkify_assets.definitions import PACKAGE
@@ -341,7 +340,9 @@ def test_a_webhook_whose_certificate_is_not_known_hears_nothing(
 
 
 def test_the_ui_is_for_this_machine_alone() -> None:
-    command = webserver.create_dagster_webserver_cli()  # type: ignore[no-untyped-call]
+    from dagster_webserver.cli import create_dagster_webserver_cli  # only here: it takes seconds
+
+    command = create_dagster_webserver_cli()  # type: ignore[no-untyped-call]
     [host] = [parameter for parameter in command.params if parameter.name == "host"]
     assert isinstance(host, click.Option)
     assert host.default == "127.0.0.1"
