@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.simulator import Plan, write_event_files, write_song_files
 from sparkify_assets_tests.platform import ASSETS, GROUPS, Platform, failure_of
-from sparkify_assets_tests.processes import ROOT, checkout, run
+from sparkify_assets_tests.processes import ROOT, checkout, run, run_dg
 
 README, TABLE = ROOT / "README.md", ROOT / "docs" / "add_a_table.md"
 DOCUMENTS = [
@@ -103,8 +103,13 @@ def test_every_command_runs(tmp_path: Path) -> None:
     for command in to_run:
         for there, here in HERE.items():
             command = command.replace(there, here)
-        done = run(home, shlex.join(["bash", "-ec", command]), **variables)
-        assert done.returncode == 0, f"{command}\n{done.stdout}"
+        given = variables | dict(re.findall(r"(SPARKIFY_\w+)=(\S+)", command))
+        for line in command.splitlines():
+            if line.startswith("dg "):
+                done = run_dg(home, line.removeprefix("dg "), **given)
+            else:
+                done = run(home, shlex.join(["bash", "-ec", line]), **given)
+            assert done.returncode == 0, f"{line}\n{done.stdout}"
     [(program, _)] = blocks(ROOT / "docs" / "queries.md", "python")
     program = program.replace("sparkify.duckdb", "mine.duckdb")
     done = run(home, shlex.join(["python", "-c", program]))
