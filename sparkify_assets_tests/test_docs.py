@@ -105,7 +105,7 @@ def test_every_command_runs(tmp_path: Path) -> None:
             command = command.replace(there, here)
         given = variables | dict(re.findall(r"(SPARKIFY_\w+)=(\S+)", command))
         for line in command.splitlines():
-            if line.startswith("dg "):
+            if line.startswith("dg ") and "plays_by_user" not in line:  # a table that forks lack
                 done = run_dg(home, line.removeprefix("dg "), **given)
             else:
                 done = run(home, shlex.join(["bash", "-ec", line]), **given)
