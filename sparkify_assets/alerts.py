@@ -16,9 +16,9 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecordStatus,
 )
 
-from sparkify_assets.presentation import REASON
+from sparkify_assets.failures import REASON
+from sparkify_assets.formats import counted
 from sparkify_assets.settings import Settings
-from sparkify_assets.wording import counted
 
 SEND_SECONDS = 10
 WATCH_SECONDS = 20

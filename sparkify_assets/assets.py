@@ -13,7 +13,9 @@ from pydantic import Field
 from sparkify_assets import report
 from sparkify_assets.catalog import MARTS, Catalog
 from sparkify_assets.errors import SparkifyError, printable
+from sparkify_assets.failures import user_errors_as_failures
 from sparkify_assets.forgetting import find_forgotten
+from sparkify_assets.formats import counted
 from sparkify_assets.loading import prepared_load
 from sparkify_assets.maintenance import Scope, Upkeep, removed_tables
 from sparkify_assets.presentation import (
@@ -22,7 +24,6 @@ from sparkify_assets.presentation import (
     log_load,
     table_spec,
     table_value,
-    user_errors_as_failures,
 )
 from sparkify_assets.publishing import PublishConfig, Results, evaluate, publish, require
 from sparkify_assets.sources.base import Source
@@ -31,7 +32,6 @@ from sparkify_assets.text_repair import repair
 from sparkify_assets.values import verify_readable
 from sparkify_assets.warehouse.base import Session, Warehouse
 from sparkify_assets.warehouse.landing import insert_rows, landing_for
-from sparkify_assets.wording import counted
 
 
 class LoadConfig(PublishConfig):
@@ -177,12 +177,12 @@ def report_asset(catalog: Catalog, path: Path) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[Any]:
         started = time.monotonic()
 
-        def read(session: Session) -> tuple[report.Findings, list[str]]:
+        def read(session: Session) -> tuple[report.ReportData, list[str]]:
             for table in needed:
                 why = "listening_report shows it"
                 require(session, table, why, rows=not table.may_be_empty)
             shown = [t for t in catalog.assets if t in needed or session.shape(t) == ""]
-            return report.Findings.read(session, catalog, shown), removed_tables(session, catalog)
+            return report.ReportData.read(session, catalog, shown), removed_tables(session, catalog)
 
         with user_errors_as_failures(context):
             label = f"listening_report {context.run.run_id}"

@@ -1,7 +1,8 @@
 """Turns a table's declarations into audits: queries that return violations.
 
 Keys are not declared to the engines: DuckDB would stop at the first violation, and Redshift would
-trust them without enforcing them, even in an audit. `publishing.py` acts on the results.
+trust them without enforcing them, even in an audit. `publishing.py` acts on the results. Two checks
+are not of a table's file: the report's is in `assets.py`, that of late data in `freshness.py`.
 """
 
 from collections.abc import Sequence
@@ -9,10 +10,10 @@ from dataclasses import dataclass
 
 from sparkify_assets.dialect import quote
 from sparkify_assets.errors import SparkifyError
+from sparkify_assets.formats import as_text, counted, launch_command
 from sparkify_assets.table_files import COPIES, ROWS, VIOLATION
 from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.base import Row, Session
-from sparkify_assets.wording import as_text, counted, launch_command
 
 SAMPLES = 3
 

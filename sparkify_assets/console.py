@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import dagster as dg
 
 from sparkify_assets.errors import printable
-from sparkify_assets.wording import counted
+from sparkify_assets.formats import counted
 
 
 @dg.logger({}, description="One line per message; a summary or the failures at the end.")

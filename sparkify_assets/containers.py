@@ -94,7 +94,7 @@ def members_of(item: LocalFile, stream: FileIO) -> Iterator[Member]:
         for member, expected in _zipped(item, stream):
             yield member._replace(blocks=guarded("in a zip archive", member.blocks, expected))
         return
-    blocks = _read(stream)
+    blocks = guarded("", _read(stream), item.size)
     for kind, begin, unpack in PACKED:
         if re.match(begin, head):
             blocks = guarded(kind, unpack(stream), item.size * USUAL_RATIO)

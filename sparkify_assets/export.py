@@ -17,12 +17,12 @@ from filelock import FileLock
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.dialect import quote
 from sparkify_assets.errors import SparkifyError, printable
-from sparkify_assets.files import writable
+from sparkify_assets.failures import user_errors_as_failures
+from sparkify_assets.formats import counted
 from sparkify_assets.maintenance import last_published
-from sparkify_assets.presentation import user_errors_as_failures
+from sparkify_assets.output_files import writable
 from sparkify_assets.publishing import require
 from sparkify_assets.warehouse.base import Session, Warehouse
-from sparkify_assets.wording import counted
 
 OURS = "sparkify_assets"  # a key in the footer of each file
 FOOTER_BYTES = 1_024  # at the end of a file, with the keys in them

@@ -8,11 +8,11 @@ from typing import Any
 
 from sparkify_assets.containers import Damaged
 from sparkify_assets.errors import printable
+from sparkify_assets.formats import counted
 from sparkify_assets.records import BINARY, MAX_RAW_BYTES, TEXTS, Found, Members, something_else
 from sparkify_assets.sources.base import LocalFile
 from sparkify_assets.tables import Table
 from sparkify_assets.values import json_columns, json_text
-from sparkify_assets.wording import counted
 
 MEMBER = "!/"  # between the URI of an archive and the name of a member
 MOST_KEPT_BYTES = 128 * 1024 * 1024  # of rejected records per object
@@ -118,11 +118,6 @@ class Load(Counts):
     unread_files: list[str] = field(default_factory=list)
     unknown_keys: list[str] = field(default_factory=list)
     missing_keys: list[str] = field(default_factory=list)
-
-    @property
-    def objects(self) -> int:
-        """The number of objects read."""
-        return self.new + self.changed
 
     def add(self, address: str, found: ReadObject, *, is_changed: bool) -> None:
         """Adds an object."""

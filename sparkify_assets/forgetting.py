@@ -13,17 +13,15 @@ from sparkify_assets.dialect import quote
 from sparkify_assets.tables import Column, Table
 from sparkify_assets.warehouse.base import Session
 
-LIST = "forgotten_users"
-FORGOTTEN = f"(SELECT user_id FROM {LIST})"
-REJECTED = "rejected_records"
+FORGOTTEN_USERS = "forgotten_users"
 
 
 def add_user(session: Session, user_id: int, run_id: str) -> None:
     """Adds a user to the list of forgotten users."""
     now = datetime.now(UTC).replace(tzinfo=None)
-    session.execute(f"DELETE FROM {LIST} WHERE user_id = ?", [user_id])
+    session.execute(f"DELETE FROM {FORGOTTEN_USERS} WHERE user_id = ?", [user_id])
     session.execute(
-        f"INSERT INTO {LIST} (user_id, forgotten_at, run_id) VALUES (?, ?, ?)",
+        f"INSERT INTO {FORGOTTEN_USERS} (user_id, forgotten_at, run_id) VALUES (?, ?, ?)",
         [user_id, now, run_id],
     )
 
@@ -35,13 +33,13 @@ def delete_records(session: Session, table: Table, keep: Callable[[str], None]) 
     `load_history`. Erases the text of rejected records with the id, or both names, of a user.
     """
     user_id, *names = (quote(name) for name in table.person)
-    theirs = f"{user_id} IN {FORGOTTEN}"
+    theirs = f"{user_id} IN (SELECT user_id FROM {FORGOTTEN_USERS})"
     counts = f"SELECT object_id, COUNT(*) AS n FROM {table.name} WHERE {theirs} GROUP BY object_id"
     people = session.rows(f"SELECT DISTINCT {', '.join(names)} FROM {table.name} WHERE {theirs}")
     key = next(column.key for column in table.columns if column.name == table.person[0])
-    erase = f"UPDATE {REJECTED} SET raw_text = NULL, reason = 'of a forgotten user'"
+    erase = "UPDATE rejected_records SET raw_text = NULL, reason = 'of a forgotten user'"
     named = _names_user("raw_text", key)
-    session.execute(f"{erase} FROM {LIST} AS f WHERE {named}")
+    session.execute(f"{erase} FROM {FORGOTTEN_USERS} AS f WHERE {named}")
     for person in people:
         if all(person.values()):
             found = " OR ".join(["STRPOS(raw_text, ?) > 0"] * len(_spelled("")))
@@ -62,13 +60,15 @@ def delete_records(session: Session, table: Table, keep: Callable[[str], None]) 
 
 def find_forgotten(session: Session, catalog: Catalog) -> tuple[int, list[str]]:
     """How many users are forgotten, and the columns, as table.column, that contain one of them."""
-    if session.shape(catalog.tables[LIST]) != "" or not (listed := session.count(LIST)):
+    if session.shape(catalog.tables[FORGOTTEN_USERS]) != "" or not (
+        listed := session.count(FORGOTTEN_USERS)
+    ):
         return 0, []
     counts = [
         f"SELECT '{table.name}.{column.name}' AS place, COUNT(*) AS found "
-        f"FROM {quote(table.name)} AS t CROSS JOIN {LIST} AS f WHERE {condition}"
+        f"FROM {quote(table.name)} AS t CROSS JOIN {FORGOTTEN_USERS} AS f WHERE {condition}"
         for table in catalog.tables.values()
-        if table.name != LIST and session.shape(table) is not None
+        if table.name != FORGOTTEN_USERS and session.shape(table) is not None
         for column in table.columns
         if (condition := _contains_user(table, column))
     ]

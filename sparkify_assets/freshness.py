@@ -6,7 +6,7 @@ from typing import cast
 import dagster as dg
 
 from sparkify_assets.catalog import Catalog
-from sparkify_assets.presentation import user_errors_as_failures
+from sparkify_assets.failures import user_errors_as_failures
 from sparkify_assets.publishing import require
 from sparkify_assets.warehouse.base import Session, Warehouse
 

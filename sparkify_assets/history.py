@@ -32,9 +32,9 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from sparkify_assets.errors import SparkifyError
+from sparkify_assets.formats import slug
 from sparkify_assets.settings import Settings
 from sparkify_assets.warehouse import warehouse_of
-from sparkify_assets.wording import slug
 
 for name in ("QueuedRunCoordinatorDaemon", "MonitoringDaemon", "SensorDaemon"):
     # they log every second what the UI shows anyway

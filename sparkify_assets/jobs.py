@@ -7,10 +7,10 @@ import dagster as dg
 
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.console import readable
+from sparkify_assets.failures import user_errors_as_failures
+from sparkify_assets.formats import counted
 from sparkify_assets.maintenance import removed_tables
-from sparkify_assets.presentation import user_errors_as_failures
 from sparkify_assets.warehouse.base import Session, Warehouse
-from sparkify_assets.wording import counted
 
 READABLE: dict[str, Any] = {"loggers": {"readable": {}}}
 # the UI lists a job's runs by this tag, and `dg launch` does not set it

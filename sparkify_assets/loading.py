@@ -16,17 +16,17 @@ from itertools import accumulate, count, groupby
 from typing import Any, NamedTuple
 
 from sparkify_assets.catalog import Catalog
+from sparkify_assets.dialect import quote
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.findings import MEMBER, SAMPLES, Keys, Load, ReadObject
-from sparkify_assets.forgetting import LIST as FORGOTTEN_USERS
-from sparkify_assets.forgetting import add_user, delete_records
+from sparkify_assets.forgetting import FORGOTTEN_USERS, add_user, delete_records
+from sparkify_assets.formats import launch_command
 from sparkify_assets.maintenance import Upkeep
 from sparkify_assets.reading import Reader
 from sparkify_assets.sources.base import SAMPLE, InputObject, Source, address_of
 from sparkify_assets.tables import Table
-from sparkify_assets.warehouse.base import Row, Session, Warehouse
+from sparkify_assets.warehouse.base import Row, Session, Warehouse, id_lists
 from sparkify_assets.warehouse.landing import Landing, insert_rows, landing_for
-from sparkify_assets.wording import launch_command
 
 BATCH_BYTES = 512 * 1024 * 1024  # on disk at once, unless one object is larger
 DISK_BLOCK = 4096  # a file takes at least this much
@@ -102,7 +102,8 @@ class StagingLoad:
 
     def read(self, to_read: Sequence[InputObject]) -> None:
         """Fetches objects and reads them into the landing, which is emptied first."""
-        self.landing.empty()
+        for table in self.landing.tables:
+            self.landing.connection.execute(f"DELETE FROM {quote(table.name)}")
         self._keys = Keys()
         self._landed: list[ReadObject] = []
         size, done, logged = sum(item.size for item in to_read), 0, time.monotonic()
@@ -141,8 +142,8 @@ class StagingLoad:
         forgotten = [row["object_id"] for row in plan.forgotten]
         if plan.is_rebuild:
             session.empty(self.table)
-        elif forgotten:
-            upkeep.keep(f"object_id IN ({', '.join(map(str, forgotten))})", is_loss=True)
+        for ids in () if plan.is_rebuild else id_lists(forgotten):
+            upkeep.keep(f"object_id IN ({ids})", is_loss=True)
         for table in self.catalog.ledgers if plan.is_rebuild else self.landing.tables:
             session.forget(table, forgotten)
         session.insert(self.landing, int(last_id))

@@ -15,10 +15,10 @@ from sparkify_assets.audit import Audit, AuditResult, audits_of
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.dialect import names_in, on_tables, quote
 from sparkify_assets.errors import SparkifyError
+from sparkify_assets.formats import as_text
 from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.base import Row, Session
 from sparkify_assets.warehouse.landing import bare_columns
-from sparkify_assets.wording import as_text
 
 # Temporary tables: stale keys, their rows before and now, and the rows that differ.
 STALE, BEFORE, NOW, CHANGED = "stale keys", "rows before", "rows now", "changed rows"

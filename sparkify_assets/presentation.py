@@ -1,12 +1,10 @@
-"""How tables, loads, checks and errors appear in Dagster's UI and in the log of a run.
+"""How tables, loads and checks appear in Dagster's UI and in the log of a run.
 
 `console.py` formats the log at a terminal.
 """
 
-import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -15,33 +13,15 @@ import dagster as dg
 from sparkify_assets.audit import SAMPLES, AuditResult, audits_of
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.dialect import lineage_of
-from sparkify_assets.errors import SparkifyError, TransientError
 from sparkify_assets.findings import Load
+from sparkify_assets.formats import as_text, counted
 from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.base import Row, Warehouse
-from sparkify_assets.wording import as_text, counted
 
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 
 PREVIEW_WIDTH = 40
-REASON = "reason"  # metadata of a failure: its message without values of data
-RETRY_SECONDS = (10, 60)  # before the first and the second retry of a step
 SHOWN = 10  # JSON keys in one line
-
-
-@contextmanager
-def user_errors_as_failures(context: dg.OpExecutionContext | Context) -> Iterator[None]:
-    """Turns a SparkifyError into a failed step without a traceback; retries a TransientError."""
-    sys.tracebacklimit = 1_000  # Python's default, for all other errors
-    try:
-        yield
-    except SparkifyError as error:
-        if isinstance(error, TransientError) and context.retry_number < len(RETRY_SECONDS):
-            seconds = RETRY_SECONDS[context.retry_number]
-            context.log.warning(f"{error} Trying again in {seconds} s.")
-            raise dg.RetryRequested(len(RETRY_SECONDS), seconds) from None
-        sys.tracebacklimit = 0  # otherwise Dagster shows its own frames, twice
-        raise dg.Failure(str(error), {REASON: error.reason}, allow_retries=False) from None
 
 
 def table_spec(table: Table, deps: list[str], warehouse: Warehouse) -> dg.AssetSpec:
@@ -148,7 +128,7 @@ def log_failed_checks(context: Context, table: Table, results: list[AuditResult]
 def log_load(context: dg.AssetExecutionContext, table: Table, load: Load) -> None:
     """Logs what a load found and did."""
     context.log.info(
-        f"{table.name}: {counted(load.objects, 'file')} read ({load.new:,} new, "
+        f"{table.name}: {counted(load.new + load.changed, 'file')} read ({load.new:,} new, "
         f"{load.changed:,} changed; {load.unchanged:,} unchanged, {load.vanished:,} vanished), "
         f"{counted(load.records, 'record')}, {load.rejected:,} rejected"
     )
@@ -193,7 +173,7 @@ def load_metadata(load: Load) -> dict[str, Any]:
     figures = {f.metadata["name"]: getattr(load, f.name) for f in fields(load) if f.metadata}
     lists = ("rejected_samples", "unknown_keys", "missing_keys")
     said = {name: "\n".join(lines) for name in lists if (lines := getattr(load, name))}
-    counts = {"objects_read": load.objects, "files_not_read": len(load.unread_files)}
+    counts = {"objects_read": load.new + load.changed, "files_not_read": len(load.unread_files)}
     return counts | figures | said
 
 

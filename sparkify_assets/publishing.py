@@ -18,17 +18,17 @@ from pydantic import Field
 from sparkify_assets.audit import Audit, AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.errors import SparkifyError
+from sparkify_assets.failures import user_errors_as_failures
+from sparkify_assets.formats import as_text, counted, launch_command, text_table
 from sparkify_assets.maintenance import Scope, Upkeep, forget, recorded
 from sparkify_assets.presentation import (
     check_results,
     column_lineage,
     log_failed_checks,
     table_value,
-    user_errors_as_failures,
 )
 from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.base import Row, Session, ShapeDiffers, Warehouse
-from sparkify_assets.wording import as_text, counted, launch_command, text_table
 
 PREVIEW_ROWS = 5
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from sparkify_assets.wording import counted
+from sparkify_assets.formats import counted
 
 MAX_RECORD_BYTES = 4 * 1024 * 1024  # Redshift's limit for a JSON record and for a row
 MAX_RAW_BYTES = 65_000  # kept of a rejected record; fits VARCHAR(65535)

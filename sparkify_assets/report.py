@@ -2,7 +2,7 @@
 
 This file reads the rows and defines template filters. `report.html.jinja` is the page,
 `figures.html.jinja` has its figures, and `charts.html.jinja` draws them. To add a figure, extend
-`figures.html.jinja`, and `READS` for a new mart.
+`figures.html.jinja`, and RANKINGS or OTHERS here by its mart.
 """
 
 import csv
@@ -17,12 +17,12 @@ from typing import Any
 from sparkify_assets.audit import AuditResult, audits_of, run_audits
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.errors import SparkifyError, printable
-from sparkify_assets.files import replace
+from sparkify_assets.formats import counted
 from sparkify_assets.maintenance import last_published, recorded
+from sparkify_assets.output_files import replace
 from sparkify_assets.sources.base import SAMPLE
 from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.base import Row, Session
-from sparkify_assets.wording import counted
 
 RANKINGS = ("most_played_artists", "most_played_songs", "plays_by_location")
 OTHERS = (
@@ -36,7 +36,7 @@ FORMULA = {*"=+-@\uff1d\uff0b\uff0d\uff20"}  # spreadsheets run fields that begi
 
 
 @dataclass(frozen=True)
-class Findings:
+class ReportData:
     """The data of the report."""
 
     rows: dict[str, list[Row]]  # the first rows of each mart in READS, by its name
@@ -45,7 +45,7 @@ class Findings:
     sources: dict[str, str | None]  # of staging tables, by their names
 
     @classmethod
-    def read(cls, session: Session, catalog: Catalog, tables: list[Table]) -> "Findings":
+    def read(cls, session: Session, catalog: Catalog, tables: list[Table]) -> "ReportData":
         """Reads the data of these tables; runs the checks of those without recorded results.
 
         Raises:
@@ -74,7 +74,7 @@ class Findings:
         )
 
 
-def page_of(findings: Findings, made_at: datetime | None = None) -> str:
+def page_of(findings: ReportData, made_at: datetime | None = None) -> str:
     """The report as HTML; `made_at` is in UTC, by default now."""
     loads = findings.rows["load_summary"]
     page: str = _template().render(

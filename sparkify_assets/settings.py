@@ -1,4 +1,8 @@
-"""Reads and validates the environment variables; no other module reads the environment."""
+"""Reads and validates the environment variables; no other module reads the environment.
+
+To add one: a field here, a comment in `.env.example`, then `docs/reference.py`. Two checks are made
+elsewhere: of SPARKIFY_S3_WORK in `warehouse_of`, of the schedule in `automation.py`.
+"""
 
 import os
 import re

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, settings
 from redshift_connector.cursor import Cursor
 
 from benchmarks import simulator
-from sparkify_assets import presentation, s3_access, scratch
+from sparkify_assets import failures, s3_access, scratch
 from sparkify_assets.sources import s3
 from sparkify_assets_tests import star
 from sparkify_assets_tests.platform import (
@@ -87,7 +87,7 @@ def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         if name.startswith(("SPARKIFY_", "DAGSTER_", "AWS_", "REDSHIFT_"))
     ]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(presentation, "RETRY_SECONDS", (0, 0))
+    monkeypatch.setattr(failures, "RETRY_SECONDS", (0, 0))
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it would keep those of the test before
     monkeypatch.chdir(tmp_path)
 

@@ -88,6 +88,11 @@ BAD_FILES = {
         "CREATE TABLE bad (a INTEGER, A INTEGER);",
         "declares a twice",
     ),
+    "a person without a name": (
+        "star/bad.sql",
+        "-- One.\n-- a person: a\nCREATE TABLE bad (a INTEGER);",
+        "a person: expected columns, the id and then names, not",
+    ),
     "a circle": (
         "star/bad.sql",
         "CREATE TABLE bad (a INTEGER); INSERT INTO bad (a) SELECT w.a FROM worse AS w;",

@@ -4,6 +4,7 @@ What is expected is computed from the made events in plain Python.
 """
 
 import bz2
+import errno
 import gzip
 import io
 import json
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from sparkify_assets import containers, reading
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.findings import Load
+from sparkify_assets.sources.base import LocalFile
 from sparkify_assets_tests.platform import REAL_FILES
 from sparkify_assets_tests.test_loading import Loader, RedshiftLoader, counts, event
 
@@ -455,3 +457,37 @@ def test_a_time_of_tomorrow_may_be(loader: Loader) -> None:
     ]
     assert load_of(loader, events, share=1).rejected == 1
     assert sessions(loader) == [0]
+
+
+class Failing(io.FileIO):
+    """A file on a disk, or a network file system, that fails after some blocks."""
+
+    left = 0
+
+    def count(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise OSError(errno.EIO, "Input/output error")
+
+    def readinto(self, buffer: Any) -> int:
+        self.count()
+        return super().readinto(buffer)
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.count()
+        return super().read(-1 if size is None else size)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("reads", [0, 1])
+def test_a_disk_that_fails_is_no_damaged_file(
+    tmp_path: Path, pack: Callable[[bytes], bytes], reads: int
+) -> None:
+    path = tmp_path / "events.json"
+    path.write_bytes(pack(json.dumps(event(1)).encode()))
+    item = LocalFile(f"file://{path}", path.stat().st_size, "", path)
+    with Failing(path) as stream, pytest.raises(SparkifyError) as raised:
+        stream.left = reads
+        for member in containers.members_of(item, stream):
+            list(member.blocks)
+    assert str(raised.value) == f"{path} cannot be read: Input/output error. Nothing was loaded."

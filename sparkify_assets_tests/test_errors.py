@@ -5,7 +5,7 @@ import pytest
 
 from sparkify_assets.console import readable
 from sparkify_assets.errors import SparkifyError, printable
-from sparkify_assets.wording import text_table
+from sparkify_assets.formats import text_table
 
 R = "\N{REPLACEMENT CHARACTER}"
 

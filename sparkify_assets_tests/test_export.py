@@ -14,8 +14,8 @@ from sparkify_assets.export import export
 from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
 from sparkify_assets_tests.lineage import GROUPS
 from sparkify_assets_tests.platform import Platform, failure_of
-from sparkify_assets_tests.test_files import OBSTACLES, identity
-from sparkify_assets_tests.test_files import disk as disk
+from sparkify_assets_tests.test_output_files import OBSTACLES, identity
+from sparkify_assets_tests.test_output_files import disk as disk
 
 TABLES = GROUPS["intermediate"] | GROUPS["star"] | GROUPS["marts"]
 

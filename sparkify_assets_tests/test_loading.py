@@ -1,4 +1,4 @@
-"""Loads converge: what a source holds is in its staging table once, and the balances prove it.
+"""Exactly once: what a source holds is in its staging table once, and the balances prove it.
 
 Every test runs on DuckDB and on the Redshift stand-in, and looks through another connection.
 """
@@ -266,7 +266,7 @@ def test_first_load_writes_rows_rejections_and_history(loader: Loader) -> None:
     loader.write("2018/empty.json")
     load = loader.load(run_id="first")
     assert counts(load) == (3, 0, 0, 0)
-    assert (load.objects, load.records, load.loaded, load.rejected) == (3, 5, 3, 2)
+    assert (load.new + load.changed, load.records, load.loaded, load.rejected) == (3, 5, 3, 2)
     assert load.bytes == a.stat().st_size + b.stat().st_size + 1
     assert loader.events() == {"a.json": [1, 2], "b.json": [3], "empty.json": []}
     assert loader.query(
@@ -304,7 +304,7 @@ def test_second_load_reads_nothing(loaded: Loader, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(reading, "opened", not_called)
     load = loaded.load(share=0)
     assert counts(load) == (0, 0, 2, 0)
-    assert (load.objects, load.records, load.bytes) == (0, 0, 0)
+    assert (load.new + load.changed, load.records, load.bytes) == (0, 0, 0)
     assert loaded.state() == before
 
 

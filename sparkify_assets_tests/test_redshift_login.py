@@ -66,6 +66,13 @@ def test_a_tunnel(made: RedshiftPlatform, monkeypatch: pytest.MonkeyPatch) -> No
     assert load(made).loaded == 5
 
 
+def test_a_host_that_cannot_be_one(made: RedshiftPlatform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDSHIFT_HOST", "cluster..example")
+    said = r"^REDSHIFT_HOST is cluster\.\.example: it is not the name of a host\.$"
+    with pytest.raises(SparkifyError, match=said):
+        load(made)
+
+
 def test_no_permission(made: RedshiftPlatform) -> None:
     made.server.fail(
         Fault("42501", "permission denied for schema sparkify_test"), matching="CREATE TABLE"

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from sparkify_assets.report import Findings, as_csv, page_of, ticks
+from sparkify_assets.report import ReportData, as_csv, page_of, ticks
 from sparkify_assets.settings import Settings
 from sparkify_assets.warehouse import warehouse_of
 from sparkify_assets_tests import star
@@ -47,9 +47,9 @@ def either(request: pytest.FixtureRequest) -> Platform:
     return platform
 
 
-def findings_of(platform: Platform) -> Findings:
+def findings_of(platform: Platform) -> ReportData:
     return warehouse_of(Settings(**platform.settings)).in_transaction(
-        lambda session: Findings.read(session, platform.catalog, platform.catalog.assets),
+        lambda session: ReportData.read(session, platform.catalog, platform.catalog.assets),
         "test",
         read_only=True,
     )

@@ -32,7 +32,7 @@ from dagster._core.instance.ref import InstanceRef
 from sparkify_assets import alerts, settings
 from sparkify_assets.definitions import PACKAGE
 from sparkify_assets.errors import UNSAFE
-from sparkify_assets.files import replace
+from sparkify_assets.output_files import replace
 from sparkify_assets.report import as_csv
 from sparkify_assets.s3_access import s3_client
 from sparkify_assets.sources.folder import FolderSource

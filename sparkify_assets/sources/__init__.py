@@ -1,4 +1,8 @@
-"""Chooses the sources: folders or S3 addresses from the settings, or the sample data."""
+"""Chooses the sources: folders or S3 addresses from the settings, or the sample data.
+
+To add a source: a name here, its setting, its description in `base.py`, and a table in
+`sql/staging/` with `-- loaded from:`.
+"""
 
 import os
 from pathlib import Path

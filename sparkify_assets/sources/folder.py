@@ -11,8 +11,8 @@ from pathlib import Path
 import dagster as dg
 
 from sparkify_assets.errors import SparkifyError, printable
+from sparkify_assets.formats import counted
 from sparkify_assets.sources.base import InputObject, LocalFile, Source, file_version, is_hidden
-from sparkify_assets.wording import counted
 
 FILE = "file://"
 NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # errors of a broken link

@@ -10,16 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from botocore.exceptions import HTTPClientError, IncompleteReadError
 from dagster_aws.s3.sensor import get_objects
 
-from sparkify_assets.s3_access import ATTEMPTS, CONNECTIONS, s3_client, s3_errors_explained
+from sparkify_assets.s3_access import ATTEMPTS, CONNECTIONS, PASSING, s3_client, s3_errors_explained
 from sparkify_assets.scratch import scratch_folder
 from sparkify_assets.sources.base import InputObject, LocalFile, Source, file_version, is_hidden
 
 PART_BYTES = 64 * 1024 * 1024  # of an object, in one request
 BLOCK_BYTES = 1024 * 1024
-BROKEN_OFF = (HTTPClientError, IncompleteReadError)
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ class S3Source(Source):
                     for block in answer["Body"].iter_chunks(BLOCK_BYTES):
                         file.write(block)
                     break
-                except BROKEN_OFF:
+                except PASSING:
                     if attempt + 1 == ATTEMPTS:
                         raise
                     time.sleep(random.random() * 2**attempt)  # noqa: S311  # no secret

@@ -1,11 +1,12 @@
 """What an engine must provide: transactions, tables, loading, publishing.
 
 To add an engine, subclass `Warehouse` and `Session` in a new file here, and add it to
-`warehouse_of` and `Settings.target`. Nothing here knows a particular table or a Dagster asset.
+`warehouse_of` and `Settings.target`. Its `execute` turns the driver's errors into messages. Nothing
+here knows a particular table or a Dagster asset.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, TypeVar
 
@@ -16,9 +17,15 @@ from sparkify_assets.errors import SparkifyError
 from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.landing import Landing
 
-FORGOTTEN_AT_ONCE = 10_000  # objects per DELETE: Redshift limits a statement to 16 MB
+IDS_AT_ONCE = 10_000  # Redshift limits a statement to 16 MB
 Row = dict[str, Any]
 T = TypeVar("T")
+
+
+def id_lists(object_ids: Sequence[int]) -> Iterator[str]:
+    """The ids as lists for IN, each short enough for one statement."""
+    for start in range(0, len(object_ids), IDS_AT_ONCE):
+        yield ", ".join(str(int(i)) for i in object_ids[start : start + IDS_AT_ONCE])
 
 
 class ShapeDiffers(SparkifyError):
@@ -67,7 +74,6 @@ class Session(ABC):
         return [f"{column.name} {column.type}" for column in table.columns]
 
     def definition(self, table: Table) -> str:
-        """The CREATE TABLE statement."""
         return table.create
 
     def create(self, table: Table) -> None:
@@ -84,7 +90,6 @@ class Session(ABC):
                 self.execute(f"COMMENT ON {what} IS '{text}'")
 
     def drop(self, table: str) -> None:
-        """Drops a table."""
         self._shapes.pop(table, None)
         self.execute(f"DROP TABLE {self.published(table)}")
 
@@ -161,8 +166,7 @@ class Session(ABC):
 
     def forget(self, table: Table, object_ids: Sequence[int]) -> None:
         """Deletes the rows that were loaded from these objects."""
-        for start in range(0, len(object_ids), FORGOTTEN_AT_ONCE):
-            ids = ", ".join(str(int(i)) for i in object_ids[start : start + FORGOTTEN_AT_ONCE])
+        for ids in id_lists(object_ids):
             self.execute(f"DELETE FROM {self.published(table.name)} WHERE object_id IN ({ids})")
 
     def first(self, table: Table, limit: int) -> list[Row]:
@@ -171,7 +175,6 @@ class Session(ABC):
         return self.rows(f"SELECT * FROM {quote(table.name)}{order} LIMIT {int(limit)}")
 
     def count(self, table: str) -> int:
-        """The number of rows of a table."""
         return int(self.rows(f"SELECT COUNT(*) AS n FROM {quote(table)}")[0]["n"])
 
 

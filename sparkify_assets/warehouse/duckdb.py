@@ -17,7 +17,7 @@ import duckdb
 
 from sparkify_assets.dialect import quote
 from sparkify_assets.errors import SparkifyError, printable
-from sparkify_assets.files import writable
+from sparkify_assets.output_files import writable
 from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.base import Session, Warehouse
 from sparkify_assets.warehouse.landing import (

@@ -64,11 +64,6 @@ class Landing:
             columns = bare_columns(table)
             self.connection.execute(f"CREATE TABLE {quote(table.name)} ({columns})")
 
-    def empty(self) -> None:
-        """Deletes all rows."""
-        for table in self.tables:
-            self.connection.execute(f"DELETE FROM {quote(table.name)}")
-
 
 def landed_columns(after_id: int) -> str:
     """SELECT list for landed rows, with `after_id` added to each object_id."""

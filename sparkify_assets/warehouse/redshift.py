@@ -19,13 +19,13 @@ from redshift_connector.error import Error
 
 from sparkify_assets.dialect import quote, type_named
 from sparkify_assets.errors import SparkifyError, TransientError
+from sparkify_assets.formats import slug
 from sparkify_assets.settings import RedshiftSettings
 from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.base import Session, T, Warehouse
 from sparkify_assets.warehouse.landing import Landing, bare_columns
 from sparkify_assets.warehouse.redshift_connection import Interrupted, connect, translate_error
 from sparkify_assets.warehouse.redshift_copy import copy_landed, literal
-from sparkify_assets.wording import slug
 
 MUTEX = "sparkify_mutex"
 ATTEMPTS = 5  # of a whole transaction

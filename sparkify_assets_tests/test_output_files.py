@@ -150,7 +150,7 @@ def test_a_report_that_breaks_off_in_the_middle(tmp_path: Path) -> None:
     path.write_text(OLD)
     code = f"""if True:
         import pathlib, resource
-        from sparkify_assets.files import replace
+        from sparkify_assets.output_files import replace
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
         replace(pathlib.Path({str(path)!r}), "x" * 100_000)
     """
