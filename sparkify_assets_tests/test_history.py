@@ -202,9 +202,9 @@ def test_whatever_dies_the_next_run_goes_on(folder: Path) -> None:
     an_hour_passes(folder, dead)
 
     with dagster_dev(folder, "dagster dev") as server:
-        commands_die(server)
         wait_until(folder, queued, "SUCCESS")
         assert statuses(folder)[dead] == "FAILURE"
+        commands_die(server)
         a_worker_dies(server)
         the_history_is_moved_away(server)
         dead, queued = a_terminal_closes(server)

@@ -44,7 +44,7 @@ from sparkify_assets_tests.platform import (
     instance,
     materialized,
 )
-from sparkify_assets_tests.processes import ROOT
+from sparkify_assets_tests.processes import PATIENCE, ROOT
 
 DOCUMENT = ROOT / "docs" / "security.md"
 BIN = Path(sys.executable).parent
@@ -408,7 +408,7 @@ class Vulnerabilities(BaseHTTPRequestHandler):
 def audit(*arguments: str) -> subprocess.CompletedProcess[str]:
     path = f"{BIN}:{os.environ['PATH']}"
     return subprocess.run(
-        [ROOT / ".ci" / "audit", *arguments],
+        [ROOT / ".ci" / "audit", "--timeout", str(PATIENCE), *arguments],
         env=os.environ | {"PATH": path},
         capture_output=True,
         text=True,
