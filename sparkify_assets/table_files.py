@@ -190,6 +190,7 @@ def _query_of(insert: exp.Expr, path: Path, columns: Sequence[Column]) -> exp.Qu
                 path,
                 f"{which} the columns ({', '.join(found or ['none'])}), but CREATE TABLE declares "
                 f"({', '.join(declared)}): name the same columns in the same order",
+                insert,
             )
     return insert.expression
 
