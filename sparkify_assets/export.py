@@ -101,7 +101,7 @@ def _write(
     session: Session, marks: dict[str, str], folder: Path, beside: Path
 ) -> tuple[list[str], list[str]]:
     paths = [p for p in folder.glob("*.parquet") if p.stem in marks or p.is_file()]
-    found = {path.stem: _footer(path) for path in paths}
+    found = {path.stem: b"" if path.is_symlink() else _footer(path) for path in paths}
     ours = {name for name, footer in found.items() if OURS.encode() in footer}
     stale = [n for n, mark in marks.items() if not mark or mark.encode() not in found.get(n, b"")]
     for name in stale:
@@ -116,7 +116,7 @@ def _write(
         except SparkifyError as error:
             raise _cannot_write(path, "DuckDB stopped", f". {error}") from None
     for name in stale:
-        (beside / f"{name}.parquet").replace(writable(folder / f"{name}.parquet"))
+        (beside / f"{name}.parquet").replace(folder / f"{name}.parquet")
     removed = sorted(ours - marks.keys())
     for name in removed:
         (folder / f"{name}.parquet").unlink()

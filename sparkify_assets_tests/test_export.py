@@ -91,9 +91,16 @@ def test_the_file_of_a_removed_table_is_removed_and_no_other(exported: Platform)
     assert files(exported) == before
 
 
-def test_a_file_of_somebody_else_stops_it_before_any_file_changes(exported: Platform) -> None:
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_file_of_somebody_else_stops_it_before_any_file_changes(
+    exported: Platform, is_link: bool
+) -> None:
     path = folder_of(exported) / "visits_by_device.parquet"
-    path.write_text("theirs")
+    if is_link:
+        path.rename("elsewhere.parquet")
+        path.symlink_to(Path("elsewhere.parquet").absolute())
+    else:
+        path.write_text("theirs")
     (folder_of(exported) / "artists.parquet").unlink()
     before = files(exported)
     said = failure_of(exported.run("parquet_files"))

@@ -96,11 +96,12 @@ class DuckDBWarehouse(Warehouse):
             connection.execute(DUCKDB_SETTINGS)
             connection.begin()
             yield DuckDBSession(connection, self.path)
-            connection.commit()
-        except duckdb.Error as error:
-            raise SparkifyError(
-                f"{self.path} refused the commit: nothing was changed", f": {error}"
-            ) from error
+            try:
+                connection.commit()
+            except duckdb.Error as error:
+                raise SparkifyError(
+                    f"{self.path} refused the commit: nothing was changed", f": {error}"
+                ) from error
         finally:
             connection.close()  # rolls back what was not committed
 
