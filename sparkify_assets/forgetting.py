@@ -93,7 +93,7 @@ def _spelled(name: str) -> list[str]:
 def _contains_user(table: Table, column: Column) -> str:
     """The condition that a column of `t` contains the id of the user `f`; "" if it cannot."""
     name = f"t.{quote(column.name)}"
-    if column.name.replace("_", "") == "userid":
+    if column.name.replace("_", "") == "userid" or column.name in table.person[:1]:
         return f"{name} = f.user_id"
     if not column.type.startswith("VARCHAR"):
         return ""
