@@ -25,6 +25,7 @@ from sparkify_assets.errors import SparkifyError, warn_once
 
 logging.getLogger("sqlglot").setLevel(logging.ERROR)  # we say ourselves what does not parse
 DIALECT = "redshift"
+CLOCKS = (exp.CurrentDate, exp.CurrentTime, exp.CurrentTimestamp, exp.Localtimestamp)
 FUNCTIONS = sqlglot.Dialect.get_or_raise(DIALECT).parser_class.FUNCTIONS
 IN_FULL = {  # Redshift's default and largest sizes
     "DECIMAL": "DECIMAL(18, 0)",
@@ -162,7 +163,7 @@ def verify_query(
         tables = [set(schema.column_names(table)) for table in query.find_all(exp.Table)]
         named = {n for select in query.find_all(exp.Select) for n in select.named_selects}
         places = [c for c in query.find_all(exp.Column) if c.name.lower() == name]
-        known = {s for scope in traverse_scope(query) for s in scope.sources}
+        known = {s.lower() for scope in traverse_scope(query) for s in scope.sources}
         if astray := [c.table for c in places if c.table and c.table.lower() not in known]:
             said = f"{astray[0]}.{name}: there is no table {astray[0]} in this query"
         elif any(c.this.quoted for c in places):
@@ -173,7 +174,7 @@ def verify_query(
             said = str(error).partition(" Line:")[0].rstrip(".")
             said += maybe(name, named.union(*tables) - {name})
         raise wrong(path, said, *places) from None
-    for clock in query.find_all(exp.CurrentDate, exp.CurrentTime, exp.CurrentTimestamp):
+    for clock in query.find_all(*CLOCKS):
         what = f"{clock.sql(DIALECT)}: tables and checks must not depend on the current time"
         raise wrong(path, what, clock.parent or clock)
     for call in query.find_all(exp.Anonymous):  # known to the engine, or misspelled

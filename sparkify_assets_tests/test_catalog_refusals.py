@@ -254,6 +254,7 @@ MISTAKES = {
     "x.user_id AS a\nFROM users AS u CROSS JOIN songplays AS p": (
         "3: x.user_id: there is no table x in this query"
     ),
+    "P.plas AS a\nFROM plays_by_day AS P": "3: .*plas.*: maybe plays$",
     '"paid" AS a\nFROM users AS u': '3: "paid" would be a column: put text in single quotes',
     "CURRENT_DATE AS a\nFROM users AS u": "CURRENT_DATE: tables and checks must not depend on the",
     "user_id AS a\nFROM users AS u CROSS JOIN songplays AS p": "3: several tables have a column",
