@@ -20,13 +20,7 @@ from sparkify_assets.errors import SparkifyError, printable
 from sparkify_assets.output_files import writable
 from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.base import Session, Warehouse
-from sparkify_assets.warehouse.landing import (
-    CONFIG,
-    DUCKDB_SETTINGS,
-    Landing,
-    bare_columns,
-    landed_columns,
-)
+from sparkify_assets.warehouse.landing import Landing, bare_columns, connect, landed_columns
 
 
 class DuckDBSession(Session):
@@ -93,7 +87,6 @@ class DuckDBWarehouse(Warehouse):
     ) -> Iterator[Session]:
         connection = self._connect(read_only)
         try:
-            connection.execute(DUCKDB_SETTINGS)
             connection.begin()
             yield DuckDBSession(connection, self.path)
             try:
@@ -110,7 +103,7 @@ class DuckDBWarehouse(Warehouse):
         head = b""
         try:  # on a pipe DuckDB would hang
             if read_only and not path.exists():
-                return duckdb.connect(config=CONFIG)  # in memory, and empty
+                return connect()  # in memory, and empty
             writable(Path(f"{self.path}.wal"))
             with suppress(FileNotFoundError), writable(path).open("rb") as file:
                 head = file.read(16)
@@ -122,7 +115,7 @@ class DuckDBWarehouse(Warehouse):
         holder = ""
         while True:
             try:
-                return duckdb.connect(self.path, read_only, config=CONFIG)
+                return connect(self.path, read_only=read_only)
             except duckdb.Error as error:
                 problem = str(error)
             if "Could not set lock" not in problem:

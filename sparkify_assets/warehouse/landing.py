@@ -35,6 +35,13 @@ CONFIG: dict[str, Any] = {
 NO_ROOM = (duckdb.IOException, duckdb.TransactionException, duckdb.OutOfMemoryException)
 
 
+def connect(path: str | Path = ":memory:", *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    """Opens a DuckDB file that computes as Redshift does, and downloads nothing."""
+    connection = duckdb.connect(path, read_only, config=CONFIG)
+    connection.execute(DUCKDB_SETTINGS)
+    return connection
+
+
 def bare_columns(table: Table) -> str:
     """A table's columns for CREATE TABLE, without constraints."""
     return ", ".join(f"{quote(column.name)} {column.type}" for column in table.columns)
@@ -58,8 +65,7 @@ class Landing:
     def __init__(self, folder: Path, tables: Sequence[Table]) -> None:
         self.path = folder / "landing.duckdb"
         self.tables = tables
-        self.connection = duckdb.connect(self.path, config=CONFIG)
-        self.connection.execute(DUCKDB_SETTINGS)
+        self.connection = connect(self.path)
         for table in tables:
             columns = bare_columns(table)
             self.connection.execute(f"CREATE TABLE {quote(table.name)} ({columns})")
