@@ -37,8 +37,8 @@ from sparkify_assets.settings import Settings
 from sparkify_assets.warehouse import warehouse_of
 
 for name in ("QueuedRunCoordinatorDaemon", "MonitoringDaemon", "SensorDaemon"):
-    # they log every second what the UI shows anyway
-    logging.getLogger(f"dagster.daemon.{name}").setLevel(logging.WARNING)
+    # they log every second what the UI shows anyway; Dagster resets levels, but not filters
+    logging.getLogger(f"dagster.daemon.{name}").addFilter(lambda r: r.levelno > logging.INFO)
 
 DEFAULT = str(Settings.model_fields["duckdb_path"].default)
 

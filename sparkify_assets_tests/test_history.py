@@ -219,6 +219,9 @@ def test_whatever_dies_the_next_run_goes_on(folder: Path) -> None:
     finally:
         os.killpg(daemon_alone.pid, signal.SIGKILL)
         daemon_alone.wait()
+    said = (folder / "output.txt").read_text()
+    assert "dagster.daemon - " in said
+    assert not re.search(r"dagster\.daemon\.\w+ - \S*INFO", said)  # they would each second
 
 
 def an_hour_passes(folder: Path, run_id: str) -> None:
