@@ -1,6 +1,7 @@
 """Builds the Dagster definitions from settings and `sql/`."""
 
 import sys
+import warnings
 from pathlib import Path
 
 import dagster as dg
@@ -28,6 +29,9 @@ PACKAGE = Path(__file__).parent
 # beside the package in a checkout, inside it in a wheel
 SQL = PACKAGE / "sql" if (PACKAGE / "sql").is_dir() else PACKAGE.parent / "sql"
 OWNERS = ["team:data-platform"]
+
+# of Dagster's about its own code, such as that behind `dg launch --assets group:star`
+warnings.filterwarnings("ignore", category=dg.BetaWarning, module="dagster")
 
 
 def build_defs(*, settings: Settings, sql: Path = SQL) -> dg.Definitions:

@@ -50,6 +50,7 @@ def test_refresh_reads_well_and_ends_with_the_answer(home: Path) -> None:
     again = run(home, "dg launch --assets 'group:staging'")
     assert again.returncode == 0, again.stdout
     assert again.stdout.count("checks passed") == 2
+    assert "Warning" not in again.stdout
     assert "staging_events: 0 files read (0 new, 0 changed; 30 unchanged, " in again.stdout
 
 
