@@ -1,6 +1,7 @@
 """The log of a job at a terminal: one line per message, then a summary or the failures.
 
-The log goes to stderr, and the rows that a run shows as its answer go to stdout.
+The log goes to stderr, and the rows that a run shows as its answer go to stdout. A server's log
+has no line for each second.
 """
 
 import logging
@@ -84,3 +85,11 @@ class _ReadableHandler(logging.Handler):
         print(f"{clock} {record.levelname:<7} {shown}", file=sys.stderr, flush=True)
         if answer:
             print(answer, flush=True)
+
+
+def quiet_daemons() -> None:
+    """Keeps what daemons log every second, and the UI shows anyway, out of the server's log."""
+    for name in ("QueuedRunCoordinatorDaemon", "MonitoringDaemon", "SensorDaemon"):
+        # Dagster resets the level of a logger, but not its filters
+        logger = logging.getLogger(f"dagster.daemon.{name}")
+        logger.addFilter(lambda record: record.levelno > logging.INFO)

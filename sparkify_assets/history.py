@@ -6,7 +6,6 @@ detect a dead run, mark it as failed, and start the next one in the queue.
 """
 
 import fcntl
-import logging
 import os
 import sqlite3
 import sys
@@ -31,15 +30,13 @@ from filelock import FileLock
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
+from sparkify_assets.console import quiet_daemons
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.formats import slug
 from sparkify_assets.settings import Settings
 from sparkify_assets.warehouse import warehouse_of
 
-for name in ("QueuedRunCoordinatorDaemon", "MonitoringDaemon", "SensorDaemon"):
-    # they log every second what the UI shows anyway; Dagster resets levels, but not filters
-    logging.getLogger(f"dagster.daemon.{name}").addFilter(lambda r: r.levelno > logging.INFO)
-
+quiet_daemons()
 DEFAULT = str(Settings.model_fields["duckdb_path"].default)
 
 

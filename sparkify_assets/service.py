@@ -13,6 +13,10 @@ from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 
+from sparkify_assets.console import quiet_daemons
+
+quiet_daemons()
+
 
 class ServiceLauncher(dg.DefaultRunLauncher):
     """Starts runs in the code location's server, and asks it which of them are alive."""

@@ -179,6 +179,9 @@ def test_what_is_launched_is_run_and_what_dies_is_in_nobodys_way(tmp_path: Path)
         stack.enter_context(service.up("code"))
         wait_until(last, "SUCCESS")
         assert web.statuses()[died] == "FAILURE"
+        said = (tmp_path / "daemon.txt").read_text()
+        assert "dagster.daemon - " in said
+        assert "currently in progress" not in said  # it would each second
 
         *_, loop = service.services["retention"]["command"]
         command = loop.replace(" 90;", " 0; break;")
