@@ -142,8 +142,9 @@ class StagingLoad:
         forgotten = [row["object_id"] for row in plan.forgotten]
         if plan.is_rebuild:
             session.empty(self.table)
-        for ids in () if plan.is_rebuild else id_lists(forgotten):
-            upkeep.keep(f"object_id IN ({ids})", is_loss=True)
+        else:
+            for ids in id_lists(forgotten):
+                upkeep.keep(f"object_id IN ({ids})", is_loss=True)
         for table in self.catalog.ledgers if plan.is_rebuild else self.landing.tables:
             session.forget(table, forgotten)
         session.insert(self.landing, int(last_id))

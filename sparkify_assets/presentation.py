@@ -13,12 +13,11 @@ import dagster as dg
 from sparkify_assets.audit import SAMPLES, AuditResult, audits_of
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.dialect import lineage_of
+from sparkify_assets.failures import Context
 from sparkify_assets.findings import Load
 from sparkify_assets.formats import as_text, counted
 from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.base import Row, Warehouse
-
-Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 
 PREVIEW_WIDTH = 40
 SHOWN = 10  # JSON keys in one line

@@ -1,6 +1,7 @@
 """What `sql/` may not say, and the message with path and reason."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -293,47 +294,51 @@ def test_a_date_as_text_and_another_size_are_no_mistakes(platform: Platform) -> 
     assert "good" in Catalog.load(platform.sql).tables
 
 
-def test_a_mart_that_explains_too_little_is_a_warning(
-    platform: Platform, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = platform.sql / "marts" / "terse.sql"
-    path.write_text(
+Added = Callable[[str, str], list[str]]
+
+
+@pytest.fixture
+def warnings_of(platform: Platform, caplog: pytest.LogCaptureFixture) -> Added:
+    """Adds a file of `sql/`; what is warned of, each with its path, is returned without it."""
+
+    def add(name: str, text: str) -> list[str]:
+        path = platform.sql / name
+        path.write_text(text)
+        Catalog.load(platform.sql)
+        said = [record.getMessage() for record in caplog.records]
+        assert all(one.startswith(f"{path}:") for one in said)
+        return [one.removeprefix(f"{path}:") for one in said]
+
+    return add
+
+
+def test_a_mart_that_explains_too_little_is_a_warning(warnings_of: Added) -> None:
+    assert warnings_of(
+        "marts/terse.sql",
         "CREATE TABLE terse (a VARCHAR(4), -- the level\nb INTEGER); INSERT INTO terse (a, b) "
-        "SELECT u.level AS a, COUNT(*) AS b FROM users AS u GROUP BY u.level;"
-    )
-    Catalog.load(platform.sql)
-    said = [record.getMessage().removeprefix(f"{path}: ") for record in caplog.records]
-    assert said == [
-        "lacks a description: one sentence in the comment above the statement",
-        "terse lacks a comment on b, a PRIMARY KEY",
+        "SELECT u.level AS a, COUNT(*) AS b FROM users AS u GROUP BY u.level;",
+    ) == [
+        " lacks a description: one sentence in the comment above the statement",
+        " terse lacks a comment on b, a PRIMARY KEY",
     ]
 
 
-def test_a_misspelled_function_is_a_warning(
-    platform: Platform, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_misspelled_function_is_a_warning(warnings_of: Added) -> None:
     """No more: an engine has functions of its own, and its users too."""
-    path = platform.sql / "checks" / "users__check.sql"
-    path.write_text(
-        "-- No.\nSELECT\n    CONUT(*) AS n\nFROM users AS u\nWHERE UPPR(my_own(u.level)) = 'X'"
-    )
-    Catalog.load(platform.sql)
-    said = [record.getMessage().removeprefix(f"{path}:") for record in caplog.records]
-    assert said == [
+    assert warnings_of(
+        "checks/users__check.sql",
+        "-- No.\nSELECT\n    CONUT(*) AS n\nFROM users AS u\nWHERE UPPR(my_own(u.level)) = 'X'",
+    ) == [
         "3: unknown function CONUT: maybe COUNT",
         "5: unknown function UPPR: maybe UPPER",
     ]
 
 
 @pytest.mark.parametrize("line", ["severty: warn", "Counts : rows of it", "maintaned by: x = u.y"])
-def test_a_misspelled_directive_is_a_warning(
-    platform: Platform, line: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = platform.sql / "checks" / "users__check.sql"
-    path.write_text(f"-- No.\n-- {line}\nSELECT u.user_id FROM users AS u")
-    Catalog.load(platform.sql)
-    [said] = [record.getMessage() for record in caplog.records]
-    assert said.startswith(f"{path}: -- {line.partition(':')[0]} is no directive: maybe ")
+def test_a_misspelled_directive_is_a_warning(line: str, warnings_of: Added) -> None:
+    text = f"-- No.\n-- {line}\nSELECT u.user_id FROM users AS u"
+    [said] = warnings_of("checks/users__check.sql", text)
+    assert said.startswith(f" -- {line.partition(':')[0]} is no directive: maybe ")
 
 
 def test_text_in_another_encoding_is_refused(platform: Platform) -> None:

@@ -38,8 +38,8 @@ class RedshiftSession(Session):
     def __init__(
         self, warehouse: "RedshiftWarehouse", connection: Any, *, read_only: bool, recreate: bool
     ) -> None:
-        super().__init__(warehouse.address, recreate=recreate)
         self._settings, self._work_uri = warehouse.settings, warehouse.work_uri
+        super().__init__(self._settings.address, recreate=recreate)
         self._connection, self._read_only = connection, read_only
 
     def execute(self, statement: str, parameters: Sequence[object] = ()) -> Any:
