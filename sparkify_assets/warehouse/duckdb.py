@@ -5,11 +5,14 @@ they survive a rollback or a kill. Keys are audited, not declared: a DuckDB cons
 the INSERT and leave no count and no sample of the violations.
 """
 
+import os
 import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
+from threading import get_ident
 from typing import Any, ClassVar
 
 import dagster as dg
@@ -20,7 +23,16 @@ from sparkify_assets.errors import SparkifyError, printable
 from sparkify_assets.output_files import writable
 from sparkify_assets.tables import Table
 from sparkify_assets.warehouse.base import Session, Warehouse
-from sparkify_assets.warehouse.landing import Landing, bare_columns, connect, landed_columns
+from sparkify_assets.warehouse.landing import (
+    DUCKDB_SETTINGS,
+    Landing,
+    bare_columns,
+    connect,
+    landed_columns,
+)
+
+# Names of the attached files; detaching a file checkpoints it and frees its lock.
+WAREHOUSE, LANDING = "warehouse", "landing"
 
 
 class DuckDBSession(Session):
@@ -53,11 +65,10 @@ class DuckDBSession(Session):
 
     def insert(self, landing: Landing, after_id: int = 0) -> None:
         landing.connection.close()  # a process can open a file only once
-        path = str(landing.path).replace("'", "''")
-        self.execute(f"ATTACH '{path}' AS landing (READ_ONLY)")
+        self.execute(_attach(landing.path, LANDING, "READ_ONLY"))
         for table in landing.tables:
             columns, name = landed_columns(after_id), quote(table.name)
-            self.execute(f"INSERT INTO {name} SELECT {columns} FROM landing.{name}")
+            self.execute(f"INSERT INTO {name} SELECT {columns} FROM {LANDING}.{name}")
 
     def candidate(self, table: Table) -> str:
         return f"DELETE FROM {quote(table.name)}"  # in place
@@ -85,8 +96,11 @@ class DuckDBWarehouse(Warehouse):
     def transaction(
         self, label: str = "", *, read_only: bool = False, recreate: bool = False
     ) -> Iterator[Session]:
-        connection = self._connect(read_only)
+        engine = _engine(f"{self.path}.tmp", os.getpid(), get_ident())
+        connection = engine.cursor()
         try:
+            connection.execute(DUCKDB_SETTINGS)
+            self._attach(connection, read_only)
             connection.begin()
             yield DuckDBSession(connection, self.path)
             try:
@@ -97,13 +111,20 @@ class DuckDBWarehouse(Warehouse):
                 ) from error
         finally:
             connection.close()  # rolls back what was not committed
+            try:
+                for name in (WAREHOUSE, LANDING):
+                    engine.execute(f"DETACH DATABASE IF EXISTS {name}")
+            except duckdb.Error:  # after a fatal error an engine does nothing any more
+                _engine.cache_clear()
+                engine.close()
 
-    def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+    def _attach(self, connection: duckdb.DuckDBPyConnection, read_only: bool) -> None:
+        """Attaches the file and makes it the default; a missing one is empty for readers."""
         path = Path(self.path)
         head = b""
         try:  # on a pipe DuckDB would hang
             if read_only and not path.exists():
-                return connect()  # in memory, and empty
+                return
             writable(Path(f"{self.path}.wal"))
             with suppress(FileNotFoundError), writable(path).open("rb") as file:
                 head = file.read(16)
@@ -113,9 +134,11 @@ class DuckDBWarehouse(Warehouse):
             raise self._cannot_open(f"it is not a DuckDB file, but begins with {head!r}")
         deadline = time.monotonic() + self.lock_wait_seconds
         holder = ""
+        mode = "READ_ONLY" if read_only else "READ_WRITE"
         while True:
             try:
-                return connect(self.path, read_only=read_only)
+                connection.execute(f"{_attach(path, WAREHOUSE, mode)}; USE {WAREHOUSE}")
+                return
             except duckdb.Error as error:
                 problem = str(error)
             if "Could not set lock" not in problem:
@@ -138,3 +161,14 @@ class DuckDBWarehouse(Warehouse):
             f"{self.path} cannot be opened, and was left as it is: {problem}. Set "
             "SPARKIFY_DUCKDB_PATH to a DuckDB file, or to a new one in an existing folder."
         )
+
+
+@lru_cache(1)
+def _engine(spill_folder: str, process: int, thread: int) -> duckdb.DuckDBPyConnection:
+    """DuckDB with no file yet: starting it takes ten times as long as attaching one."""
+    return connect(temp_directory=spill_folder)
+
+
+def _attach(path: Path, name: str, mode: str) -> str:
+    quoted = str(path).replace("'", "''")
+    return f"ATTACH '{quoted}' AS {name} (TYPE duckdb, {mode})"

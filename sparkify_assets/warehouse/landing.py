@@ -35,9 +35,9 @@ CONFIG: dict[str, Any] = {
 NO_ROOM = (duckdb.IOException, duckdb.TransactionException, duckdb.OutOfMemoryException)
 
 
-def connect(path: str | Path = ":memory:", *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+def connect(path: str | Path = ":memory:", **config: Any) -> duckdb.DuckDBPyConnection:
     """Opens a DuckDB file that computes as Redshift does, and downloads nothing."""
-    connection = duckdb.connect(path, read_only, config=CONFIG)
+    connection = duckdb.connect(path, config=CONFIG | config)
     connection.execute(DUCKDB_SETTINGS)
     return connection
 
