@@ -24,6 +24,7 @@ from redshift_connector.cursor import Cursor
 from benchmarks import simulator
 from sparkify_assets import failures, s3_access, scratch
 from sparkify_assets.sources import s3
+from sparkify_assets.warehouse import landing
 from sparkify_assets_tests import star
 from sparkify_assets_tests.platform import (
     REAL_FILES,
@@ -49,10 +50,11 @@ settings.register_profile(
 settings.load_profile("repeatable")
 
 # What tests would often pay for, each time the same: a tenth of a second for boto3's descriptions
-# of S3, and a millisecond for each event of a run: the store in memory opens its database for it,
-# and asks whether it has the tables that it was made with.
+# of S3, threads of DuckDB for a handful of rows, and a millisecond for each event of a run: the
+# store in memory opens its database for it, and asks whether it has the tables it was made with.
 LOADER = botocore.loaders.create_loader()
 botocore.session.create_loader = lambda search_path_string=None: LOADER
+landing.CONFIG["threads"] = 1
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import duckdb
 
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.definitions import SQL, build_defs
@@ -16,6 +15,7 @@ from sparkify_assets.settings import Settings
 from sparkify_assets.warehouse import warehouse_of
 from sparkify_assets.warehouse.redshift import MUTEX, RedshiftWarehouse
 from sparkify_assets.warehouse.redshift_connection import connect
+from sparkify_assets_tests.duckdb_file import attached
 from sparkify_assets_tests.lineage import ASSETS as ASSETS
 from sparkify_assets_tests.lineage import GROUPS as GROUPS
 from sparkify_assets_tests.redshift_server import RedshiftServer
@@ -103,13 +103,13 @@ class Platform:
         return next(self.answers([query]))
 
     def answers(self, queries: Iterable[str]) -> Iterator[list[tuple[Any, ...]]]:
-        """The rows of each query, over one connection: to open a file costs 10 ms."""
-        with duckdb.connect(str(self.warehouse), read_only=True) as connection:
+        """The rows of each query, over one connection."""
+        with attached(self.warehouse) as connection:
             yield from [connection.execute(query).fetchall() for query in queries]
 
     def change(self, statement: str) -> None:
         """What somebody else does to the warehouse."""
-        with duckdb.connect(str(self.warehouse)) as connection:
+        with attached(self.warehouse, read_only=False) as connection:
             connection.execute(statement)
 
     def table_names(self) -> set[str]:
@@ -120,7 +120,7 @@ class Platform:
     def statements(self) -> list[str]:
         """What makes the tables, as their files say, with the rows that they have here."""
         made = []
-        with duckdb.connect(str(self.warehouse), read_only=True) as connection:
+        with attached(self.warehouse) as connection:
             for table in self.catalog.tables.values():
                 made.append(table.create)
                 rows = connection.execute(f"SELECT * FROM {table.name}").fetchall()

@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from sparkify_assets.catalog import Catalog
 from sparkify_assets.definitions import SQL
 from sparkify_assets.findings import Load
@@ -13,6 +11,7 @@ from sparkify_assets.loading import prepared_load
 from sparkify_assets.sources.base import Source
 from sparkify_assets.sources.s3 import S3Source
 from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
+from sparkify_assets_tests.duckdb_file import attached
 from sparkify_assets_tests.s3_server import (
     BUCKET,
 )
@@ -54,7 +53,7 @@ class Loader:
             return written(load, warehouse)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with duckdb.connect(str(self.path)) as connection:
+        with attached(self.path) as connection:
             return connection.execute(sql).fetchall()
 
     def events(self) -> list[int]:

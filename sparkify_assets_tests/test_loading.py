@@ -33,6 +33,7 @@ from sparkify_assets.tables import Table
 from sparkify_assets.warehouse import warehouse_of
 from sparkify_assets.warehouse.base import Session, Warehouse
 from sparkify_assets.warehouse.duckdb import DuckDBWarehouse
+from sparkify_assets_tests.duckdb_file import attached
 from sparkify_assets_tests.platform import RedshiftPlatform
 
 HISTORY = "SELECT object_id, uri, version, records, rows_loaded, rows_rejected FROM load_history"
@@ -127,9 +128,9 @@ class Loader:
     def warehouse(self) -> Warehouse:
         return DuckDBWarehouse(path=str(self.folder / "warehouse.duckdb"))
 
-    def reader(self) -> duckdb.DuckDBPyConnection:
+    def reader(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         """What others see of the warehouse, to be asked in DuckDB's SQL."""
-        return duckdb.connect(str(self.folder / "warehouse.duckdb"))
+        return attached(self.folder / "warehouse.duckdb", read_only=False)
 
     def change(self, statement: str) -> None:
         with self.reader() as connection:
