@@ -9,7 +9,7 @@ import pytest
 
 from sparkify_assets.definitions import PACKAGE, SQL
 from sparkify_assets_tests.platform import ASSETS, GROUPS, RedshiftPlatform
-from sparkify_assets_tests.processes import checkout, run
+from sparkify_assets_tests.processes import checkout, run, run_dg
 
 MATERIALIZED = ASSETS - GROUPS["source"]
 
@@ -55,9 +55,9 @@ def test_refresh_reads_well_and_ends_with_the_answer(home: Path) -> None:
 
 
 def test_redshift_is_a_matter_of_the_environment(home: Path, redshift: RedshiftPlatform) -> None:
-    done = run(
+    done = run_dg(
         home,
-        "dg launch --assets staging_songs",
+        "launch --assets staging_songs",
         SPARKIFY_TARGET="redshift",
         SPARKIFY_S3_WORK=redshift.settings["s3_work"],
     )
@@ -73,9 +73,9 @@ def test_a_failed_refresh_ends_with_a_paragraph(home: Path) -> None:
     for folder, text in {"song_data": '{"song_id": 1}', "log_data": "garbage\n"}.items():
         (home / folder).mkdir()
         (home / folder / "file.json").write_text(text)
-    done = run(
+    done = run_dg(
         home,
-        "dg launch --job refresh",
+        "launch --job refresh",
         SPARKIFY_SONG_DATA="song_data",
         SPARKIFY_LOG_DATA="log_data",
     )
@@ -96,7 +96,7 @@ def test_one_asset_without_its_staging_says_what_to_do(home: Path) -> None:
 
 
 def test_a_wrong_setting_is_one_line(home: Path) -> None:
-    done = run(home, "dg launch --job refresh", SPARKIFY_TARGET="snowflake")
+    done = run_dg(home, "launch --job refresh", SPARKIFY_TARGET="snowflake")
     assert done.returncode != 0
     assert "SPARKIFY_TARGET is wrong: input should be 'duckdb' or 'redshift'" in done.stdout
     assert len(done.stdout.splitlines()) == 1

@@ -140,6 +140,8 @@ class Service:
         with socket.socket() as probe:  # a check takes seconds, so it is not made too early
             if name in self.ports and probe.connect_ex(("127.0.0.1", self.ports[name])):
                 return False
+        if name == "daemon" and "following daemons" not in (self.folder / "daemon.txt").read_text():
+            return False
         check = self.services[name]["healthcheck"]["test"]
         assert check[0] == "CMD"
         return run(self.folder, join(check[1:]), **self.variables[name]).returncode == 0
