@@ -96,7 +96,7 @@ def test_one_asset_without_its_staging_says_what_to_do(home: Path) -> None:
 
 
 def test_a_wrong_setting_is_one_line(home: Path) -> None:
-    done = run_dg(home, "launch --job refresh", SPARKIFY_TARGET="snowflake")
+    done = run(home, "dg launch --job refresh", SPARKIFY_TARGET="snowflake")
     assert done.returncode != 0
     assert "SPARKIFY_TARGET is wrong: input should be 'duckdb' or 'redshift'" in done.stdout
     assert len(done.stdout.splitlines()) == 1
