@@ -26,7 +26,7 @@ from sparkify_assets.errors import SparkifyError, warn_once
 logging.getLogger("sqlglot").setLevel(logging.ERROR)  # we say ourselves what does not parse
 DIALECT = "redshift"
 CLOCKS = (exp.CurrentDate, exp.CurrentTime, exp.CurrentTimestamp, exp.Localtimestamp)
-FUNCTIONS = sqlglot.Dialect.get_or_raise(DIALECT).parser_class.FUNCTIONS
+REDSHIFT = sqlglot.Dialect.get_or_raise(DIALECT)
 IN_FULL = {  # Redshift's default and largest sizes
     "DECIMAL": "DECIMAL(18, 0)",
     "CHAR": "CHAR(1)",
@@ -82,11 +82,11 @@ def statements_of(path: Path, text: str) -> list[tuple[exp.Expr, str]]:
 
 @cache
 def _statements_in(text: str) -> list[tuple[exp.Expr, str]]:
-    tokens = sqlglot.tokenize(text, read=DIALECT)
+    tokens = REDSHIFT.tokenize(text)
     runs = groupby(tokens, lambda token: token.token_type.name == "SEMICOLON")
     parts = [list(run) for is_end, run in runs if not is_end]
     texts = [text[part[0].start : part[-1].end + 1] for part in parts]
-    parsed = sqlglot.parse(text, read=DIALECT)
+    parsed = REDSHIFT.parser().parse(tokens, text)
     statements = [s for s in parsed if s and not isinstance(s, exp.Semicolon)]
     return list(zip(statements, texts, strict=True))
 
@@ -183,7 +183,7 @@ def verify_query(
         what = f"{clock.sql(DIALECT)}: tables and checks must not depend on the current time"
         raise wrong(path, what, clock.parent or clock)
     for call in query.find_all(exp.Anonymous):  # known to the engine, or misspelled
-        if guess := maybe(call.name.upper(), FUNCTIONS, 0.85):
+        if guess := maybe(call.name.upper(), REDSHIFT.parser_class.FUNCTIONS, 0.85):
             warn_once(f"{_at(path, call.parent or call)} unknown function {call.name}{guess}")
     tree = annotate_types(tree, schema=schema, dialect=DIALECT)
     for node in tree.find_all(exp.Predicate):
