@@ -100,7 +100,7 @@ class DuckDBWarehouse(Warehouse):
         connection = engine.cursor()
         try:
             connection.execute(DUCKDB_SETTINGS)
-            self._attach(connection, read_only)
+            self._attach_warehouse(connection, read_only)
             connection.begin()
             yield DuckDBSession(connection, self.path)
             try:
@@ -118,7 +118,7 @@ class DuckDBWarehouse(Warehouse):
                 _engine.cache_clear()
                 engine.close()
 
-    def _attach(self, connection: duckdb.DuckDBPyConnection, read_only: bool) -> None:
+    def _attach_warehouse(self, connection: duckdb.DuckDBPyConnection, read_only: bool) -> None:
         """Attaches the file and makes it the default; a missing one is empty for readers."""
         path = Path(self.path)
         head = b""
