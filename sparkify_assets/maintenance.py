@@ -87,7 +87,9 @@ class Upkeep:
             self._compare(quote(NOW))
             return
         # of a table with ties only the referenced columns: it may be large
-        columns = self._referred if table.ties else [column.name for column in table.columns]
+        known = [r for other in self._catalog.assets for r in other.references.values()]
+        referred = sorted({r.column for r in known if r.table == table.name})
+        columns = referred if table.ties else [column.name for column in table.columns]
         self._has_before = self._session.shape(table) == ""
         if self._has_before:
             self._copy(BEFORE, f"{', '.join(map(quote, columns)) or '1 AS nothing'} FROM {name}")
@@ -279,12 +281,6 @@ class Upkeep:
     @property
     def _parts(self) -> dict[str, str]:
         return {name: f"{name} in part" for name in self.table.ties}
-
-    @property
-    def _referred(self) -> list[str]:
-        """The columns of the table that others reference."""
-        found = [r for other in self._catalog.assets for r in other.references.values()]
-        return sorted({r.column for r in found if r.table == self.table.name})
 
     def _is_much(self, keys: int) -> bool:
         rows = self.last["row_count"] if self.last else 0

@@ -104,3 +104,35 @@ def test_rows_land_as_they_are_computed(tmp_path: Path) -> None:
         [expected] = session.rows(asked)
         assert landing.connection.execute(asked).fetchall() == [tuple(expected.values())]
         assert not expected["a"]
+
+
+def test_a_transaction_leaves_nothing_behind_but_its_rows(tmp_path: Path) -> None:
+    """DuckDB itself goes on: what failed, what was temporary and the lock do not."""
+    path = tmp_path / "it's.duckdb"
+    warehouse = DuckDBWarehouse(path=str(path))
+    with warehouse.transaction() as session:
+        session.execute("CREATE TEMP TABLE passing (n INTEGER)")
+        session.execute("CREATE TABLE kept (n INTEGER)")
+    with pytest.raises(SparkifyError, match="refused a statement"), warehouse.transaction() as lost:
+        lost.execute("CREATE TABLE lost (n INTEGER)")
+        lost.execute("SELECT nothing")
+    with warehouse.transaction(read_only=True) as session:
+        assert session.columns("passing") == session.columns("lost") == []
+    code = f"import duckdb; print(duckdb.connect({str(path)!r}).sql('SHOW TABLES').fetchall())"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert other.stdout == "[('kept',)]\n"
+
+
+@pytest.mark.parametrize("moment", ["before_truncate", "before_header", "after_free_list_write"])
+def test_a_fatal_error_ends_no_later_transaction(tmp_path: Path, moment: str) -> None:
+    """DuckDB commits, fails while it moves the rows into the file, and is of no use any more."""
+    warehouse = DuckDBWarehouse(path=str(tmp_path / "warehouse.duckdb"))
+    with warehouse.transaction() as session:
+        session.execute("CREATE TABLE kept AS SELECT range AS n FROM range(10000)")
+    with warehouse.transaction() as session:
+        session.execute(f"SET debug_checkpoint_abort = '{moment}'")
+        session.execute("INSERT INTO kept SELECT range FROM range(10000)")
+    assert (tmp_path / "warehouse.duckdb.wal").exists()
+    with warehouse.transaction() as session:
+        assert session.count("kept") == 20_000
+    assert not (tmp_path / "warehouse.duckdb.wal").exists()
