@@ -236,7 +236,6 @@ def test_redshift_writes_the_rows_that_changed_and_no_others(redshift: RedshiftP
         counts = [count for (count,) in redshift.rows(query)]
         assert len(counts) == 2, table
         assert counts[0] > counts[1] > 0, table
-    verify_rebuilt_alike(redshift)
 
 
 @pytest.fixture(scope="session")
