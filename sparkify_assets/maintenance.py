@@ -23,6 +23,7 @@ from sparkify_assets.warehouse.landing import bare_columns
 # Temporary tables: stale keys, their rows before and now, and the rows that differ.
 STALE, BEFORE, NOW, CHANGED = "stale keys", "rows before", "rows now", "changed rows"
 ALIKE = "rows with a key of these"
+KEYS = f"(SELECT stale_key FROM {quote(STALE)})"
 FEW_KEYS = 1_000  # are maintained by key whatever their share
 MOST_STALE = 0.2  # of the rows; beyond, a full rebuild is cheaper
 DETAILS_BYTES = 65_000
@@ -39,6 +40,8 @@ class Upkeep:
 
     def __init__(self, session: Session, catalog: Catalog, table: Table, *, rebuild: bool) -> None:
         self.table, self._session, self._catalog = table, session, catalog
+        self._is_stale = f"{quote(table.key or '')} IN {KEYS}"
+        self._parts = {name: f"{name} in part" for name in table.ties}
         self._now = datetime.now(UTC).replace(tzinfo=None)
         if any(session.shape(book) != "" for book in catalog.maintenance):
             for book in catalog.maintenance:  # one is useless without the other
@@ -112,7 +115,7 @@ class Upkeep:
         for name, tie in self.table.ties.items():
             columns = [c.name for c in self._catalog.tables[name].columns if used & {c.name, "*"}]
             tied = f"{', '.join(map(quote, columns)) or '*'} FROM {quote(name)}"
-            self._copy(self._parts[name], f"{tied} WHERE {tie} IN {self._keys}")
+            self._copy(self._parts[name], f"{tied} WHERE {tie} IN {KEYS}")
         return on_tables(statement, self._parts | (others or {}))
 
     def keep(self, condition: str, *, is_loss: bool = False) -> None:
@@ -269,18 +272,6 @@ class Upkeep:
             f"AND ({keys}) IN (SELECT {keys} FROM {quote(NOW)})",
         )
         return ALIKE
-
-    @property
-    def _is_stale(self) -> str:
-        return f"{quote(self.table.key or '')} IN {self._keys}"
-
-    @property
-    def _keys(self) -> str:
-        return f"(SELECT stale_key FROM {quote(STALE)})"
-
-    @property
-    def _parts(self) -> dict[str, str]:
-        return {name: f"{name} in part" for name in self.table.ties}
 
     def _is_much(self, keys: int) -> bool:
         rows = self.last["row_count"] if self.last else 0
