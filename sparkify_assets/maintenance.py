@@ -2,8 +2,8 @@
 
 `published_tables` records how each table was last published, `stale_keys` which rows have become
 stale since. Publishing a table notes the stale keys of every downstream table. The next publish of
-that one rebuilds those rows, by its own SELECT on the upstream rows tied to them. A table without
-ties, or with too many stale rows, is rebuilt as a whole.
+that one rebuilds those rows, by its own SELECT on the upstream rows that its `-- maintained by:`
+ties to them. A table without ties, or with too many stale rows, is rebuilt as a whole.
 """
 
 import json
@@ -78,7 +78,7 @@ class Upkeep:
         if self.scope is Scope.PART:
             insert = self.on_stale_part(table.insert or "", {table.name: NOW})
             self._session.execute(f"CREATE TEMP TABLE {quote(NOW)} ({bare_columns(table)})")
-            self._session.execute(insert)
+            self._session.fill(table, insert)
             astray = f"SELECT * FROM {quote(NOW)} WHERE NOT {self._is_stale}"
             if rows := self._session.rows(f"{astray} LIMIT 1"):
                 raise SparkifyError(
@@ -181,7 +181,7 @@ class Upkeep:
             if other is self.table or not known.get(other.name):
                 continue
             if known[other.name] != other.version:  # its ties may have changed: rebuild it
-                forget(self._session, f"= '{other.name}'")
+                distrust(self._session, f"= '{other.name}'")
             elif books & set(other.reads):
                 self._mark(other)
             elif self._changes is not False:
@@ -205,7 +205,7 @@ class Upkeep:
         # a removed table is rebuilt if its file comes back: nobody notes its stale keys
         others = [table.name for table in self._catalog.assets if table.name != name]
         known = ", ".join(f"'{other}'" for other in ("", *others))  # never an empty list
-        forget(self._session, f"NOT IN ({known})")
+        distrust(self._session, f"NOT IN ({known})")
         self._session.execute(f"DELETE FROM published_tables WHERE table_name = '{name}'")
         self._session.execute(
             "INSERT INTO published_tables (table_name, file_version, row_count, published_at, "
@@ -293,7 +293,7 @@ class Upkeep:
         self._changes = self._session.count(CHANGED) > 0
 
 
-def forget(session: Session, names: str) -> None:
+def distrust(session: Session, names: str) -> None:
     """Makes the next publish rebuild tables; `names` is a condition such as `= 'users'`."""
     session.execute(f"DELETE FROM stale_keys WHERE table_name {names}")
     session.execute(

@@ -265,6 +265,20 @@ def test_an_insert_that_the_engine_refuses_is_explained(published: Platform) -> 
     assert "users.sql" in failure_of(result)
 
 
+def test_an_insert_that_is_refused_for_new_rows_is_explained_too(made: Platform) -> None:
+    number = "CAST(CASE WHEN latest.gender = 'F' THEN '1' ELSE latest.gender END AS INTEGER)"
+    made.edit(
+        "star/users.sql", "    latest.gender,", f"    CAST({number} AS VARCHAR(16)) AS gender,"
+    )
+    assert made.make("users").success
+    before = made.rows("SELECT * FROM users ORDER BY user_id")
+    made.write_events([{"userId": "9", "gender": "M", "sessionId": 9}], "new.json")
+    said = failure_of(made.make("users"))
+    assert "users was not published: the INSERT of" in said
+    assert "users.sql" in said
+    assert made.rows("SELECT * FROM users ORDER BY user_id") == before
+
+
 def test_a_check_that_does_not_run_is_named(published: Platform) -> None:
     published.edit(
         "checks/songplays__known_user.sql", "p.user_id IS NULL", "CAST(p.artist AS INTEGER) IS NULL"

@@ -1,8 +1,9 @@
 """What an engine must provide: transactions, tables, loading, publishing.
 
 To add an engine, subclass `Warehouse` and `Session` in a new file here, and add it to
-`warehouse_of` and `Settings.target`. Its `execute` turns the driver's errors into messages. Nothing
-here knows a particular table or a Dagster asset.
+`warehouse_of` and `Settings.target`; `dialect.PORTABLE` lists the types. `Session.execute` takes
+parameters as `?` and turns the driver's errors into messages; temporary tables hide others of their
+name and end with the transaction. Nothing here knows a particular table or a Dagster asset.
 """
 
 from abc import ABC, abstractmethod
@@ -149,8 +150,12 @@ class Session(ABC):
         """
         self.ensure(table)
         self.execute(self.candidate(table))
+        self.fill(table, table.insert or "")
+
+    def fill(self, table: Table, insert: str) -> None:
+        """Executes the INSERT of a table; raises SparkifyError with its file and the reason."""
         try:
-            self.execute(table.insert or "")
+            self.execute(insert)
         except SparkifyError as error:
             raise SparkifyError(
                 f"{table.name} was not published: the INSERT of {table.path} failed", f": {error}"
@@ -164,7 +169,7 @@ class Session(ABC):
         self.execute(f"INSERT INTO {name} ({columns}) SELECT {columns} FROM {quote(rows)}")
         self.written.append(table)
 
-    def forget(self, table: Table, object_ids: Sequence[int]) -> None:
+    def delete_objects(self, table: Table, object_ids: Sequence[int]) -> None:
         """Deletes the rows that were loaded from these objects."""
         for ids in id_lists(object_ids):
             self.execute(f"DELETE FROM {self.published(table.name)} WHERE object_id IN ({ids})")
