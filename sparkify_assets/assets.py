@@ -186,8 +186,8 @@ def report_asset(catalog: Catalog, path: Path) -> dg.AssetsDefinition:
 
         with user_errors_as_failures(context):
             label = f"listening_report {context.run.run_id}"
-            findings, removed = warehouse.in_transaction(read, label, read_only=True)
-            page = report.page_of(findings)
+            data, removed = warehouse.in_transaction(read, label, read_only=True)
+            page = report.page_of(data)
             report.write(page, path)
         file = path.resolve()
         context.log.info(
@@ -205,7 +205,7 @@ def report_asset(catalog: Catalog, path: Path) -> dg.AssetsDefinition:
                 "link": dg.MetadataValue.url(file.as_uri()),
                 "bytes": len(page.encode()),
                 "Most played songs": table_value(
-                    report.only(findings.rows["most_played_songs"], *report.SONG)
+                    report.only(data.rows["most_played_songs"], *report.SONG)
                 ),
             }
         )

@@ -3,6 +3,7 @@
 Keys are not declared to the engines: DuckDB would stop at the first violation, and Redshift would
 trust them without enforcing them, even in an audit. `publishing.py` acts on the results. Two checks
 are not of a table's file: the report's is in `assets.py`, that of late data in `freshness.py`.
+To add a check of one table, write `sql/checks/<table>__<check>.sql`; of all, see `audits_of`.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The log of a job at a terminal: one line per message, then a summary or the failures.
 
-The log goes to stderr, and the rows that a run shows as its answer go to stdout. A server's log
-has no line for each second.
+Failures were worded where they happened. The log goes to stderr, and the rows that a run shows as
+its answer go to stdout. A server's log has no line for each second.
 """
 
 import logging

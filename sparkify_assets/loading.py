@@ -1,8 +1,8 @@
 """Loads new and changed objects of a source into its staging table.
 
-`load_history` says which objects the staging table holds, and in which version. A load lists the
-source, reads what is new or changed, then writes rows, rejected records and history in one
-transaction. `reading.py` turns records into rows.
+`load_history` says which objects the staging table holds, and in which version, so that each is
+loaded exactly once. A load lists the source, reads what is new or changed into a landing, then
+writes rows, rejected records and history in one transaction. `reading.py` turns records into rows.
 """
 
 import hashlib
@@ -36,10 +36,10 @@ HISTORY = "load_history"
 
 
 class _Plan(NamedTuple):
-    """What a load must do: history rows to keep and to forget, and objects to read."""
+    """What a load must do: history rows to keep and to remove, and objects to read."""
 
     kept: dict[str, Row]
-    forgotten: list[Row]
+    removed: list[Row]
     to_read: list[InputObject]
     unchanged: int
     vanished: int
@@ -58,7 +58,7 @@ def prepared_load(
         load = StagingLoad(catalog, table, source, landing, **options)
         label = f"{table.name} {load.run_id}"
         plan = warehouse.in_transaction(load.plan, label, read_only=True)
-        if plan.is_rebuild and plan.forgotten:
+        if plan.is_rebuild and plan.removed:
             load.log(f"{table.name}: rebuilding it from all of {address_of(source.uri)}")
         load.read(plan.to_read)
         yield load
@@ -139,14 +139,14 @@ class StagingLoad:
         load = self._account(plan)
         if not self._landed and not plan.is_rebuild and self.forget_user is None:
             return load
-        forgotten = [row["object_id"] for row in plan.forgotten]
+        removed = [row["object_id"] for row in plan.removed]
         if plan.is_rebuild:
             session.empty(self.table)
         else:
-            for ids in id_lists(forgotten):
+            for ids in id_lists(removed):
                 upkeep.keep(f"object_id IN ({ids})", is_loss=True)
         for table in self.catalog.ledgers if plan.is_rebuild else self.landing.tables:
-            session.forget(table, forgotten)
+            session.delete_objects(table, removed)
         session.insert(self.landing, int(last_id))
         if self.forget_user is not None:
             add_user(session, self.forget_user, self.run_id)
@@ -184,7 +184,7 @@ class StagingLoad:
         kept = {uri: row for uri, row in history.items() if uri not in replaced}
         return _Plan(
             kept,
-            forgotten=[history[uri] for uri in replaced],
+            removed=[history[uri] for uri in replaced],
             to_read=[item for item in self._listed.values() if item not in unchanged],
             unchanged=len(current),
             vanished=len(vanished),
@@ -194,10 +194,10 @@ class StagingLoad:
     def _keeping_what_left(self, plan: _Plan) -> _Plan:
         """The plan, with the rows kept of members that are gone from a changed archive."""
         read = {one.uri for one in self._landed}
-        left = {row["uri"]: row for row in plan.forgotten if row["uri"] not in read}
+        left = {row["uri"]: row for row in plan.removed if row["uri"] not in read}
         return plan._replace(
             kept=plan.kept | left,
-            forgotten=[row for row in plan.forgotten if row["uri"] in read],
+            removed=[row for row in plan.removed if row["uri"] in read],
             vanished=plan.vanished + len(left),
         )
 
@@ -269,7 +269,7 @@ class StagingLoad:
 
     def _account(self, plan: _Plan) -> Load:
         """Adds up what was read; raises if too many records were rejected."""
-        replaced = {row["uri"] for row in plan.forgotten} if not plan.is_rebuild else set()
+        replaced = {row["uri"] for row in plan.removed} if not plan.is_rebuild else set()
         load = Load(
             unchanged=plan.unchanged,
             vanished=plan.vanished,

@@ -1,9 +1,10 @@
 """Write, audit, publish: updates each table in one transaction of its own.
 
 The stale rows are written and audited. If a blocking check fails, the transaction rolls back:
-readers keep the old table, the checks run so far are recorded with counts and samples, and nothing
-downstream runs. Otherwise it commits, then records the materialization with its check results. A
-table without stale rows is left alone. `maintenance.py` decides what is stale.
+readers keep the old table, the checks run so far are recorded with counts and samples, nothing
+downstream runs, and the step fails with a message made of their sentences. Otherwise it commits,
+then records the materialization with its check results. A table without stale rows is left alone.
+`maintenance.py` decides what is stale.
 """
 
 import time
@@ -20,7 +21,7 @@ from sparkify_assets.catalog import Catalog
 from sparkify_assets.errors import SparkifyError
 from sparkify_assets.failures import user_errors_as_failures
 from sparkify_assets.formats import as_text, counted, launch_command, text_table
-from sparkify_assets.maintenance import Scope, Upkeep, forget, recorded
+from sparkify_assets.maintenance import Scope, Upkeep, distrust, recorded
 from sparkify_assets.presentation import (
     check_results,
     column_lineage,
@@ -179,7 +180,7 @@ def evaluate(
 
     def rebuild_next_time(session: Session) -> None:
         if all(session.shape(book) == "" for book in catalog.maintenance):
-            forget(session, f"= '{table.name}'")
+            distrust(session, f"= '{table.name}'")
 
     with user_errors_as_failures(context):
         results = warehouse.in_transaction(audit, label, read_only=True)

@@ -1,4 +1,4 @@
-"""Reads JSON files into a DuckDB table: every record becomes a row or a rejection.
+"""Reads JSON files into a table of the landing: every record becomes a row or a rejection.
 
 A file, unpacked by `containers.py`, is cut into parts between records. DuckDB parses a part in one
 pass, one record per line; its rows are kept if all records that seem to begin there are sound.

@@ -74,11 +74,11 @@ class ReportData:
         )
 
 
-def page_of(findings: ReportData, made_at: datetime | None = None) -> str:
+def page_of(data: ReportData, made_at: datetime | None = None) -> str:
     """The report as HTML; `made_at` is in UTC, by default now."""
-    loads = findings.rows["load_summary"]
+    loads = data.rows["load_summary"]
     page: str = _template().render(
-        vars(findings),
+        vars(data),
         is_sample=any(load["source_root"].startswith(SAMPLE) for load in loads),
         made_at=made_at or datetime.now(UTC),
     )

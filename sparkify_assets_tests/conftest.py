@@ -287,7 +287,7 @@ def either_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Platform:
 
 
 @pytest.fixture(params=["redshift", pytest.param("live", marks=pytest.mark.redshift)])
-def either(request: pytest.FixtureRequest) -> RedshiftPlatform:
+def made_on_redshift(request: pytest.FixtureRequest) -> RedshiftPlatform:
     """Made data, nothing of it loaded: on the stand-in, and on a cluster that there may be."""
     found: RedshiftPlatform = request.getfixturevalue(request.param)
     write_made_data(found)

@@ -46,7 +46,9 @@ def test_loads_at_once_do_not_conflict(live: LivePlatform) -> None:
 # What the three tests below print is shown by `pytest -m redshift -rP`.
 
 
-def test_what_a_failed_copy_says(either: RedshiftPlatform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_failed_copy_says(
+    made_on_redshift: RedshiftPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def upload(folder: redshift_copy.WorkFolder, path: Path) -> str:
         path.write_bytes(gzip.compress(b'{"sessionid": "x"}'))
         return engine_upload(folder, path)
@@ -54,13 +56,13 @@ def test_what_a_failed_copy_says(either: RedshiftPlatform, monkeypatch: pytest.M
     engine_upload = redshift_copy.WorkFolder.upload
     monkeypatch.setattr(redshift_copy.WorkFolder, "upload", upload)
     with pytest.raises(SparkifyError) as said:
-        load(either)
+        load(made_on_redshift)
     print("said:", str(said.value))
-    assert "staging_events" not in either.table_names()
+    assert "staging_events" not in made_on_redshift.table_names()
 
 
 def test_what_is_noticed_of_a_copy(
-    either: RedshiftPlatform, monkeypatch: pytest.MonkeyPatch
+    made_on_redshift: RedshiftPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def copy(session: redshift.RedshiftSession, *arguments: Any, **options: Any) -> None:
         copy_landed(session, *arguments, **options)
@@ -68,7 +70,7 @@ def test_what_is_noticed_of_a_copy(
 
     copy_landed = redshift_copy.copy_landed
     monkeypatch.setattr(redshift, "copy_landed", copy)
-    assert load(either).loaded == 5
+    assert load(made_on_redshift).loaded == 5
 
 
 @pytest.mark.redshift

@@ -34,40 +34,44 @@ def test_tables_are_created_as_their_files_say_but_for_keys(made: RedshiftPlatfo
         assert is_redshift_sql(sql), sql
 
 
-def test_keys_that_an_earlier_version_declared_are_dropped(either: RedshiftPlatform) -> None:
+def test_keys_that_an_earlier_version_declared_are_dropped(
+    made_on_redshift: RedshiftPlatform,
+) -> None:
     """By whatever writes a table first; nothing else is lost, nor anybody else's keys."""
-    create_tables = either.defs().resolve_job_def("create_tables")
+    create_tables = made_on_redshift.defs().resolve_job_def("create_tables")
     assert create_tables.execute_in_process().success
-    tables = either.catalog.tables.values()
+    tables = made_on_redshift.catalog.tables.values()
     for table in tables:
         if table.primary_key:
             key = ", ".join(table.primary_key)
-            either.change(f"ALTER TABLE {table.name} ADD PRIMARY KEY ({key})")
+            made_on_redshift.change(f"ALTER TABLE {table.name} ADD PRIMARY KEY ({key})")
     for table in tables:
         for column, parent in table.references.items():
-            either.change(
+            made_on_redshift.change(
                 f"ALTER TABLE {table.name} ADD FOREIGN KEY ({column}) "
                 f"REFERENCES {parent.table} ({parent.column})"
             )
-    either.change("CREATE TABLE mine (id BIGINT NOT NULL PRIMARY KEY)")
-    either.change("CREATE VIEW seen AS SELECT user_id FROM users")
+    made_on_redshift.change("CREATE TABLE mine (id BIGINT NOT NULL PRIMARY KEY)")
+    made_on_redshift.change("CREATE VIEW seen AS SELECT user_id FROM users")
 
     def keys() -> set[str]:
         query = (
             "SELECT c.relname FROM pg_constraint AS k JOIN pg_class AS c ON c.oid = k.conrelid "
             "JOIN pg_namespace AS n ON n.oid = c.relnamespace "
-            f"WHERE n.nspname = '{either.schema}' AND k.contype IN ('p', 'f', 'u')"
+            f"WHERE n.nspname = '{made_on_redshift.schema}' AND k.contype IN ('p', 'f', 'u')"
         )
-        return {name for (name,) in either.rows(query)}
+        return {name for (name,) in made_on_redshift.rows(query)}
 
     assert keys() == {"mine", *(t.name for t in tables if t.primary_key or t.references)}
-    assert either.run("staging_events").success
+    assert made_on_redshift.run("staging_events").success
     assert not {"staging_events", "load_history", "rejected_records"} & keys()
     assert create_tables.execute_in_process().success
     assert keys() == {"mine"}
-    assert either.rows("SELECT COUNT(*) FROM seen") == [(0,)]
-    either.change("INSERT INTO staging_events SELECT * FROM staging_events")
-    assert ("staging_events", "records_accounted") in failed_checks(either.run("staging_events"))
+    assert made_on_redshift.rows("SELECT COUNT(*) FROM seen") == [(0,)]
+    made_on_redshift.change("INSERT INTO staging_events SELECT * FROM staging_events")
+    assert ("staging_events", "records_accounted") in failed_checks(
+        made_on_redshift.run("staging_events")
+    )
 
 
 def test_a_table_that_keys_refer_to_is_made_anew(published: RedshiftPlatform) -> None:

@@ -42,12 +42,12 @@ def report_of(platform: Platform) -> str:
 
 
 @pytest.fixture(params=["sample", "real"])
-def either(request: pytest.FixtureRequest) -> Platform:
+def sample_or_real(request: pytest.FixtureRequest) -> Platform:
     platform: Platform = request.getfixturevalue(request.param)
     return platform
 
 
-def findings_of(platform: Platform) -> ReportData:
+def data_of(platform: Platform) -> ReportData:
     return warehouse_of(Settings(**platform.settings)).in_transaction(
         lambda session: ReportData.read(session, platform.catalog, platform.catalog.assets),
         "test",
@@ -56,12 +56,15 @@ def findings_of(platform: Platform) -> ReportData:
 
 
 @pytest.mark.parametrize("days_ago", [3_000, 1, 0])
-def test_every_number_of_every_figure(either: Platform, days_ago: int) -> None:
+def test_every_number_of_every_figure(sample_or_real: Platform, days_ago: int) -> None:
     """Even where the newest day is not over, or nothing is known of it but that."""
-    events, catalogue = star.records(either.log_data), star.records(either.song_data)
+    events, catalogue = (
+        star.records(sample_or_real.log_data),
+        star.records(sample_or_real.song_data),
+    )
     newest = max(map(star.moment, events)).date()
     made_at = datetime(newest.year, newest.month, newest.day, 12) + timedelta(days_ago)
-    page = page_of(findings_of(either), made_at)
+    page = page_of(data_of(sample_or_real), made_at)
     found = figures_of(page)
     expected = expected_figures(events, catalogue, newest if days_ago else newest - DAY)
     assert list(found) == list(expected)
@@ -71,9 +74,12 @@ def test_every_number_of_every_figure(either: Platform, days_ago: int) -> None:
         assert found[title][2] == table, title
 
 
-def test_every_number_around_the_figures(either: Platform) -> None:
-    events, catalogue = star.records(either.log_data), star.records(either.song_data)
-    page = report_of(either)
+def test_every_number_around_the_figures(sample_or_real: Platform) -> None:
+    events, catalogue = (
+        star.records(sample_or_real.log_data),
+        star.records(sample_or_real.song_data),
+    )
+    page = report_of(sample_or_real)
     (best,) = (r for r in star.most_played_songs(events, catalogue) if r[0] == 1)
     plays = star.songplays(events, catalogue)
     days = sorted({star.moment(e).date() for e in events})
@@ -96,13 +102,15 @@ def test_every_number_around_the_figures(either: Platform) -> None:
     before = sum(
         (e["song"].strip(" "), e["artist"].strip(" ")) in known for e in star.plays_of(events)
     )
-    (repaired,) = either.rows("SELECT COUNT(*) FROM repaired_text")[0]
-    keys = either.defs().resolve_asset_graph().asset_check_keys
+    (repaired,) = sample_or_real.rows("SELECT COUNT(*) FROM repaired_text")[0]
+    keys = sample_or_real.defs().resolve_asset_graph().asset_check_keys
     checks = sum(key.asset_key.to_user_string() != "listening_report" for key in keys)
-    files = [len([*f.rglob("*.json")]) for f in (either.log_data, either.song_data)]
+    files = [len([*f.rglob("*.json")]) for f in (sample_or_real.log_data, sample_or_real.song_data)]
     loaded = [
         f"{said(moment)}, {moment:%H:%M} UTC."
-        for (moment,) in either.rows("SELECT last_loaded_at FROM load_summary ORDER BY table_name")
+        for (moment,) in sample_or_real.rows(
+            "SELECT last_loaded_at FROM load_summary ORDER BY table_name"
+        )
     ]
     assert part(page, "section") == (
         f"How reliable the figures are The song of {matched:,} of {len(plays):,} plays "

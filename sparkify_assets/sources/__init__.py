@@ -1,7 +1,7 @@
 """Chooses the sources: folders or S3 addresses from the settings, or the sample data.
 
 To add a source: a name here, its setting, its description in `base.py`, and a table in
-`sql/staging/` with `-- loaded from:`.
+`sql/staging/` with `-- loaded from:`. For another kind of place than folders and S3, see `base.py`.
 """
 
 import os

@@ -1,5 +1,6 @@
 """The embedded warehouse: one DuckDB file, one writing process at a time.
 
+A transaction attaches the file, and waits for another process that has it open.
 A table is replaced in place, in one transaction: readers see the old rows until the commit, and
 they survive a rollback or a kill. Keys are audited, not declared: a DuckDB constraint would abort
 the INSERT and leave no count and no sample of the violations.

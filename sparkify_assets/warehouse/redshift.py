@@ -56,6 +56,7 @@ class RedshiftSession(Session):
         return f"{quote(self._settings.schema_name)}.{quote(table)}"
 
     def columns(self, table: str) -> list[str]:
+        """As in base; also drops keys of the table, in a transaction that writes."""
         if not self._read_only:
             self._drop_keys(table)
         found = self.rows(
