@@ -125,14 +125,9 @@ def tables_read(query: exp.Expr) -> list[exp.Table]:
     return [source for source in sources if isinstance(source, exp.Table)]
 
 
-@cache
-def _parsed(statement: str) -> exp.Expr:
-    return sqlglot.parse_one(statement, read=DIALECT)
-
-
 def on_tables(statement: str, others: dict[str, str]) -> str:
     """A SELECT or INSERT with some tables replaced by others, otherwise as written."""
-    tree = _parsed(statement)
+    [(tree, _)] = _statements_in(statement)
     target = tree.find(exp.Table) if isinstance(tree, exp.Insert) else None
     tables = [table for table in [*tables_read(tree), target] if table]
     places = {t.this.meta["start"]: t for t in tables if t.name.lower() in others}
@@ -145,7 +140,7 @@ def on_tables(statement: str, others: dict[str, str]) -> str:
 
 def names_in(statement: str) -> set[str]:
     """The names of all columns in a SELECT or INSERT, and "*" if it selects that."""
-    tree = _parsed(statement)
+    [(tree, _)] = _statements_in(statement)
     stars = (star for star in tree.find_all(exp.Star) if not isinstance(star.parent, exp.Count))
     return {column.name.lower() for column in tree.find_all(exp.Column)} | {"*" for _ in stars}
 

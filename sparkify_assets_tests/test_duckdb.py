@@ -118,6 +118,8 @@ def test_a_transaction_leaves_nothing_behind_but_its_rows(tmp_path: Path) -> Non
         lost.execute("SELECT nothing")
     with warehouse.transaction(read_only=True) as session:
         assert session.columns("passing") == session.columns("lost") == []
+        found = session.rows("SELECT table_name FROM duckdb_tables()")  # temporary ones, too
+        assert found == [{"table_name": "kept"}]
     code = f"import duckdb; print(duckdb.connect({str(path)!r}).sql('SHOW TABLES').fetchall())"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert other.stdout == "[('kept',)]\n"
